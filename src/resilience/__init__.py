@@ -1,0 +1,1 @@
+"""Resilience patterns as function decorators."""

@@ -1,0 +1,83 @@
+"""The ambient deadline: how much time is left, known to everything that runs inside.
+
+One context variable. `deadline` announces (it never cuts), `timeout` announces and enforces. Every policy that would
+start an attempt, sleep, or queue asks here first: nothing starts that cannot end in time.
+"""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import overload
+
+from . import _checks
+from ._clock import clock
+from .errors import OutOfTime
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment by which the current work should end.
+
+    Attributes:
+        expires: The moment, on the library's clock.
+        enforced: Whether somebody outside cuts the work off then (a `timeout`), or only announced it (a `deadline`).
+    """
+
+    expires: float
+    enforced: bool
+
+
+ambient: ContextVar[Deadline | None] = ContextVar("resilience_deadline", default=None)
+"""The nearest deadline in force, if any; never later than one outside of it."""
+
+
+def nearest(expires: float, *, enforced: bool) -> Deadline:
+    """The deadline to announce for work that should end by `expires`: an earlier one outside stays in force."""
+    outer = ambient.get()
+    return outer if outer is not None and outer.expires <= expires else Deadline(expires, enforced)
+
+
+def seconds_left() -> float | None:
+    """Seconds until the ambient deadline, 0.0 when it is past, `None` when there is none."""
+    current = ambient.get()
+    return None if current is None else max(0.0, current.expires - clock.now())
+
+
+def within_deadline(seconds: float | None) -> float | None:
+    """The shorter of a wait and the time left; `None` only when both are without limit."""
+    left = seconds_left()
+    if left is None:
+        return seconds
+    return left if seconds is None else min(seconds, left)
+
+
+def require_time(policy: str) -> None:
+    """Refuse to start anything once the deadline is past.
+
+    Raises:
+        OutOfTime: No time is left.
+    """
+    if seconds_left() == 0.0:
+        raise OutOfTime(policy, None, "the deadline is past, so nothing was started; give the caller's deadline more "
+                                      "time, or do less before this call")
+
+
+@overload
+def remaining() -> float | None: ...
+@overload
+def remaining(at_most: _checks.Seconds) -> float: ...
+def remaining(at_most: _checks.Seconds | None = None) -> float | None:
+    """Seconds left until the ambient deadline: what to hand to a client as its own timeout.
+
+    Args:
+        at_most: Never answer more than this (seconds or `timedelta`), also when there is no deadline.
+
+    Returns:
+        Seconds, never negative; `None` when there is no deadline and no `at_most`.
+
+    Example:
+        ```python
+        with deadline(2.0):
+            httpx.get(url, timeout=remaining(at_most=1.0))
+        ```
+    """
+    return within_deadline(_checks.seconds_or_none("at_most", at_most, zero=True))

@@ -1,0 +1,111 @@
+"""Time and chance: the one clock that every policy reads.
+
+Policies take no `clock=`. They read `clock`, whose four functions the test kit replaces together, so that no test
+ever waits: a virtual clock changes every policy at once. The clock is monotonic; stepping the wall clock changes
+nothing here. Nothing else in the library may ask for the time, sleep, or draw a random number.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import anyio
+
+ACCOUNTED = 1e-9
+"""Seconds below which two moments count as the same: float subtraction of large readings is no better."""
+
+
+class CancelScope(Protocol):
+    """The part of an anyio (or trio) cancel scope that a clock needs."""
+
+    deadline: float
+
+    def cancel(self) -> None:
+        """Cancel what runs inside."""
+
+
+class Clock(Protocol):
+    """What tells the time, waits, and rolls the dice."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def random(self) -> float:
+        """A number, evenly spread over [0, 1)."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Block this thread."""
+        ...
+
+    async def asleep(self, seconds: float) -> None:
+        """Let this task wait, on asyncio or trio."""
+
+    def acquire(self, lock: threading.Lock, seconds: float | None) -> bool:
+        """Take `lock`, waiting at most `seconds` (`None`: without limit); false if the time ran out."""
+        ...
+
+    def call_later(self, loop: Any, seconds: float, function: Callable[[], None]) -> Callable[[], None]:
+        """Have an asyncio `loop`, the running one, call a function later; returns what takes that back."""
+        ...
+
+    def expire(self, scope: CancelScope, seconds: float) -> Callable[[], None]:
+        """Cancel an entered anyio or trio scope of this task after `seconds`; returns what takes that back."""
+        ...
+
+
+class SystemClock:
+    """The real thing."""
+
+    now = staticmethod(time.monotonic)
+    random = staticmethod(random.random)
+    sleep = staticmethod(time.sleep)
+    asleep = staticmethod(anyio.sleep)
+
+    def acquire(self, lock: threading.Lock, seconds: float | None) -> bool:
+        """See `Clock.acquire`."""
+        return lock.acquire(timeout=-1 if seconds is None else min(max(seconds, 0.0), threading.TIMEOUT_MAX))
+
+    def call_later(self, loop: Any, seconds: float, function: Callable[[], None]) -> Callable[[], None]:
+        """See `Clock.call_later`."""
+        cancel: Callable[[], None] = loop.call_later(seconds, function).cancel
+        return cancel
+
+    def expire(self, scope: CancelScope, seconds: float) -> Callable[[], None]:
+        """See `Clock.expire`."""
+        scope.deadline = anyio.current_time() + seconds
+        return _nothing
+
+
+class _TheClock:
+    """The clock in use, its functions as plain attributes: reading one costs no call of ours."""
+
+    __slots__ = ("acquire", "asleep", "call_later", "expire", "now", "random", "sleep")
+
+    def __init__(self, clock: Clock) -> None:
+        use(clock, self)
+
+
+def use(source: Clock, target: "_TheClock | None" = None) -> Callable[[], None]:
+    """Make every policy read `source` from now on; returns what puts the former clock back."""
+    target = target or clock
+    before = {name: getattr(target, name) for name in _TheClock.__slots__ if hasattr(target, name)}
+    for name in _TheClock.__slots__:
+        setattr(target, name, getattr(source, name))
+
+    def put_back() -> None:
+        for name, function in before.items():
+            setattr(target, name, function)
+
+    return put_back
+
+
+def _nothing() -> None:
+    """The timer is part of the scope and ends with it."""
+
+
+clock = _TheClock(SystemClock())
+"""The clock that policies read: `clock.now()`, `clock.sleep(1.0)`."""

@@ -1,0 +1,233 @@
+"""What happened, as frozen values, and the one door they leave by.
+
+A policy emits an event only where something out of the ordinary happened: a call that succeeds at once emits nothing
+and costs nothing. Listeners run in the thread and context of the call, outside every lock; one that raises is logged,
+and changes nothing for the call.
+
+By default the logger `resilience` says WARNING when a breaker opens or work is abandoned, INFO when a breaker closes.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from . import _checks
+
+logger = logging.getLogger("resilience")
+
+_WARNING_STATES = ("open", "isolated")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened in a policy.
+
+    Attributes:
+        policy: The name of the policy.
+    """
+
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying(Event):
+    """An attempt failed, and another follows after a wait.
+
+    Attributes:
+        attempt: The number of the attempt that failed, from 1.
+        wait: Seconds until the next attempt starts.
+        error: What the attempt raised; `None` if its result was unwanted.
+    """
+
+    attempt: int
+    wait: float
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered(Event):
+    """A call succeeded that had failed before: the end of its retrying.
+
+    Attributes:
+        attempts: How many attempts were made in all.
+    """
+
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp(Event):
+    """A call that failed is not repeated any more: the end of its retrying.
+
+    Attributes:
+        attempts: How many attempts were made in all.
+        reason: Why there is no further one.
+        error: What the caller gets; `None` if it is an unwanted result.
+    """
+
+    attempts: int
+    reason: str
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Event):
+    """A policy refused a call.
+
+    Attributes:
+        error: The refusal, as the caller gets it.
+    """
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged(Event):
+    """A circuit breaker changed its state.
+
+    Attributes:
+        before: The state that ended: "closed", "open", "half_open", "isolated", "disabled", "dry_run".
+        after: The state that began.
+        reason: Why.
+        lasts: Seconds until it may end by itself; `None` if that is open.
+    """
+
+    before: str
+    after: str
+    reason: str
+    lasts: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WouldOpen(Event):
+    """A circuit breaker in `dry_run` would have opened now.
+
+    Attributes:
+        reason: Why.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff(Event):
+    """A timeout cut a call off.
+
+    Attributes:
+        seconds: The limit that expired.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned(Event):
+    """A timeout stopped waiting for work that still runs in a worker thread.
+
+    Attributes:
+        seconds: The limit that expired.
+        running: How many abandoned pieces of work this timeout has running now.
+    """
+
+    seconds: float
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overran(Event):
+    """A call under a cooperative timeout ended later than its limit; its outcome was passed on all the same.
+
+    Attributes:
+        seconds: The limit.
+        took: How long the call really took, in seconds.
+    """
+
+    seconds: float
+    took: float
+
+
+@dataclass(frozen=True, slots=True)
+class FellBack(Event):
+    """A fallback answered in place of the call.
+
+    Attributes:
+        error: What the call raised; `None` if its result was unwanted.
+    """
+
+    error: BaseException | None
+
+
+Listener = Callable[[Event], object]
+
+_listeners: tuple[Listener, ...] = ()
+_changing = threading.Lock()
+
+
+def emit(event: Event) -> None:
+    """Tell everybody who listens. Never raises; must not be called under a lock."""
+    _log(event)
+    for listener in _listeners:
+        try:
+            listener(event)
+        except Exception:
+            logger.exception("the listener %r raised while told of %r", listener, event)
+
+
+class listen:
+    """Hear every event of every policy in this process.
+
+    Use it as a context manager, or make it once and forget it::
+
+        with listen(print):
+            ...
+
+        listen(metrics.record).start()
+
+    Args:
+        function: Called with each event, in the thread and context of the call it is about, outside every lock. It should
+            be quick. What it raises is logged, and changes nothing for the call.
+
+    Raises:
+        TypeError: `function` cannot be called with one argument.
+    """
+
+    __slots__ = ("_listener",)
+
+    def __init__(self, function: Listener, /) -> None:
+        self._listener = _checks.takes_one("function", function)
+
+    def start(self) -> "listen":
+        """Begin to listen."""
+        global _listeners
+        with _changing:
+            _listeners = (*_listeners, self._listener)
+        return self
+
+    def stop(self) -> None:
+        """Listen no more; harmless when not listening."""
+        global _listeners
+        with _changing:
+            kept = list(_listeners)
+            if self._listener in kept:
+                kept.remove(self._listener)
+            _listeners = tuple(kept)
+
+    def __enter__(self) -> "listen":
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+def _log(event: Event) -> None:
+    match event:
+        case StateChanged(policy, before, after, reason) if after in _WARNING_STATES:
+            logger.warning("circuit breaker %s: %s -> %s, %s", policy, before, after, reason)
+        case StateChanged(policy, before, "closed", reason):
+            logger.info("circuit breaker %s: %s -> closed, %s", policy, before, reason)
+        case Abandoned(policy, seconds, running):
+            logger.warning("timeout %s: work was left behind after %.3g s; %d such still run", policy, seconds, running)
+        case _:
+            pass

@@ -1,0 +1,304 @@
+"""A policy turns a function into a function. This module is that sentence.
+
+`SupportsBind` is the whole protocol: two methods, no base class. `Policy` adds the doors that users come in by: the
+decorator, `call` and `acall`. Here is decided, once and at decoration, whether a function is sync or async, and here the
+telemetry gate is put in front; `bind` and `abind` know of neither.
+
+A shell is written the way one writes a decorator by hand: a prelude of plain assignments, one call of `fn`, assigned to
+`result`, one exit; everything rare behind a method.
+"""
+
+import functools
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
+
+import opentelemetry.trace as api
+
+from . import _checks
+from ._results import NotAwaitedError, stream_watch, values
+from ._telemetry import (
+    AsyncFunction,
+    Function,
+    aattempt_spans,
+    aobserved,
+    attempt_spans,
+    gate,
+    observed,
+    providers,
+)
+from ._traits import Traits
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@runtime_checkable
+class SupportsBind(Protocol):
+    """What anybody writes to make a policy of their own: `Pipeline(mine)` gives it every door."""
+
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Wrap a plain function."""
+        ...
+
+    def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
+        """Wrap a coroutine function."""
+        ...
+
+
+class Policy(ABC):
+    """Guards calls. Use it as a decorator, or for one call with `call` and `acall`.
+
+    One object serves sync code, threads, asyncio and trio at once.
+
+    Attributes:
+        name: The name it was given, or `None`.
+    """
+
+    __slots__ = ("__weakref__", "name")
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = None if name is None else _checks.text("name", name)
+
+    @abstractmethod
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Wrap a plain function; most users want the decorator."""
+
+    @abstractmethod
+    def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
+        """Wrap a coroutine function; most users want the decorator."""
+
+    @abstractmethod
+    def traits(self) -> Traits:
+        """What a pipeline needs to know about this policy."""
+
+    @property
+    def label(self) -> str:
+        """The name, or the kind of policy for one without a name: what errors and events say."""
+        return self.name or type(self).__name__
+
+    def layers(self) -> tuple[SupportsBind, ...]:
+        """The policies it consists of, outermost first: itself, unless it is a pipeline."""
+        return (self,)
+
+    def __call__(self, fn: F, /) -> F:
+        """Guard a function: plain or coroutine function, method, class or static method, partial, callable object.
+
+        Raises:
+            TypeError: `fn` is a class, a generator function, or no callable at all.
+        """
+        return cast("F", decorate(self, fn))
+
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make one guarded call of a plain function.
+
+        Raises:
+            TypeError: `fn` is a coroutine function, or returns a coroutine: that needs `acall`.
+        """
+        refuse(fn)
+        if is_coroutine_function(fn):
+            raise TypeError(f"{_name_of(fn)} is a coroutine function; write 'await policy.acall({_name_of(fn)}, ...)'")
+        return cast("T", _guarded(self, fn)(*args, **kwargs))
+
+    async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make one guarded call of a coroutine function, or of any callable that returns an awaitable.
+
+        Raises:
+            TypeError: `fn` returned no awaitable: a plain function needs `call`.
+        """
+        refuse(fn)
+        return cast("T", await _aguarded(self, fn if is_coroutine_function(fn) else _awaiting(fn))(*args, **kwargs))
+
+
+class Recipe(Policy):
+    """A lower-case policy: no state to share, so it is written anew where it is needed, and can be pickled.
+
+    Its options, as given, are all there is to it.
+    """
+
+    __slots__ = ("_given",)
+
+    def _recall(self, *positional: Any, **options: Any) -> None:
+        """Remember what was given, for `repr` and `pickle`."""
+        self._given = (positional, options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        positional, options = self._given
+        return _remake, (type(self), positional, options)
+
+    def __repr__(self) -> str:
+        positional, options = self._given
+        written = [*map(_show, positional), *(f"{key}={_show(value)}" for key, value in options.items())]
+        return f"{type(self).__name__}({', '.join(written)})"
+
+
+class Shared(Policy):
+    """A capital policy: it holds state that its callers share, so it is made once."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} holds live state (locks, counts) that cannot be copied or sent to another process; make one "
+            f"{type(self).__name__} in each process and share it there"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>" if self.name else f"<{type(self).__name__}>"
+
+
+def decorate(policy: Policy, fn: Any) -> Any:
+    """Bind a function to a policy, whatever form it has, and make the result look like the function."""
+    if isinstance(fn, staticmethod | classmethod):
+        method = cast("Any", fn)
+        return type(method)(decorate(policy, method.__func__))
+    refuse(fn)
+    guarded = _aguarded(policy, fn) if is_coroutine_function(fn) else _guarded(policy, fn)
+    return _dress(guarded, fn)
+
+
+def refuse(fn: object) -> None:
+    """Refuse what cannot be guarded.
+
+    Raises:
+        TypeError: With the reason, and what to write instead.
+    """
+    if isinstance(fn, type):
+        raise TypeError(f"{fn.__name__} is a class; guard the methods that make calls, not the class")
+    if isinstance(fn, property):
+        raise TypeError("a property cannot be guarded from outside; put @property above the policy")
+    if not callable(fn):
+        raise TypeError(f"a policy guards functions, got {fn!r}")
+    if _makes_generator(fn):
+        raise TypeError(
+            f"{_name_of(fn)} is a generator function: calling it runs nothing, so a guard would cover only its creation and "
+            "call every stream a success. Guard the calls inside it, or hold a lease over its life: "
+            "'lease = policy.admit()'"
+        )
+
+
+def is_coroutine_function(fn: object) -> bool:
+    """Whether calling it gives a coroutine: a coroutine function, a partial of one, an object with an async `__call__`."""
+    while isinstance(fn, functools.partial):
+        fn = cast("Any", fn).func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004
+
+
+def compose(layers: Iterable[SupportsBind], fn: Function, *, attempts: bool = False) -> Function:
+    """Bind a plain function to several policies, the first outermost."""
+    for layer in reversed(tuple(layers)):
+        fn = layer.bind(attempt_spans(fn) if attempts and _repeats(layer) else fn)
+    return fn
+
+
+def acompose(layers: Iterable[SupportsBind], fn: AsyncFunction, *, attempts: bool = False) -> AsyncFunction:
+    """Bind a coroutine function to several policies, the first outermost."""
+    for layer in reversed(tuple(layers)):
+        fn = layer.abind(aattempt_spans(fn) if attempts and _repeats(layer) else fn)
+    return fn
+
+
+def _guarded(policy: Policy, fn: Function) -> Function:
+    """The outermost function of a sync pipeline: the gate, the composition, the check of what comes out."""
+    layers = policy.layers()
+    run = compose(layers, fn)
+    traced: Function | None = None
+    name, attributes = _span_of(policy, fn)
+    check = stream_watch(name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if providers._TRACER_PROVIDER is not gate.silent and (tracer := gate.tracer()) is not None:
+            nonlocal traced
+            if traced is None:
+                traced = compose(layers, fn, attempts=True)
+            result = observed(tracer, name, attributes, traced, args, kwargs)
+        else:
+            result = run(*args, **kwargs)
+        if type(result) not in values:
+            check(result)
+        return result
+
+    return call
+
+
+def _aguarded(policy: Policy, fn: AsyncFunction) -> AsyncFunction:
+    """The async twin of `_guarded`."""
+    layers = policy.layers()
+    run = acompose(layers, fn)
+    traced: AsyncFunction | None = None
+    name, attributes = _span_of(policy, fn)
+    check = stream_watch(name)
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        if providers._TRACER_PROVIDER is not gate.silent and (tracer := gate.tracer()) is not None:
+            nonlocal traced
+            if traced is None:
+                traced = acompose(layers, fn, attempts=True)
+            result = await aobserved(tracer, name, attributes, traced, args, kwargs)
+        else:
+            result = await run(*args, **kwargs)
+        if type(result) not in values:
+            check(result)
+        return result
+
+    return call
+
+
+def _awaiting(fn: Function) -> AsyncFunction:
+    """A callable that may return any awaitable, as a coroutine function."""
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        result = fn(*args, **kwargs)
+        if not inspect.isawaitable(result):
+            raise NotAwaitedError(
+                f"{_name_of(fn)} returned {type(result).__name__}, which cannot be awaited; for a plain function write "
+                f"'policy.call({_name_of(fn)}, ...)'"
+            )
+        return await result
+
+    return call
+
+
+def _dress(guarded: Any, fn: Any) -> Any:
+    """Give the guarded function the name, signature and public attributes of the original."""
+    functools.update_wrapper(guarded, fn)
+    for name in () if inspect.isfunction(fn) else dir(fn):
+        if not name.startswith("_") and not hasattr(guarded, name):
+            setattr(guarded, name, getattr(fn, name))
+    return guarded
+
+
+def _makes_generator(fn: Any) -> bool:
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        return True
+    # @contextmanager hides the generator behind a plain helper of contextlib.
+    helper = getattr(fn, "__globals__", {}).get("__name__") == "contextlib"
+    return helper and hasattr(fn, "__wrapped__")
+
+
+def _repeats(layer: SupportsBind) -> bool:
+    return isinstance(layer, Policy) and layer.traits().repeats
+
+
+def _span_of(policy: Policy, fn: Any) -> tuple[str, dict[str, str]]:
+    api.get_tracer_provider()  # loads the provider that OTEL_PYTHON_TRACER_PROVIDER names, if any
+    name = policy.name or _name_of(fn)
+    return name, {"resilience.policy.name": name}
+
+
+def _name_of(fn: Any) -> str:
+    while isinstance(fn, functools.partial):
+        fn = cast("Any", fn).func
+    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
+
+
+def _remake(kind: type[Any], positional: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    return kind(*positional, **options)
+
+
+def _show(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_show, cast('tuple[object, ...]', value)))})"
+    return getattr(value, "__qualname__", None) or repr(value)
