@@ -1,0 +1,127 @@
+"""One door to everything that can be run: `nox -s tests`, `nox -s demo`, `nox -l` for the rest.
+
+Every session takes what follows `--` as arguments of its main command: `nox -s tests -- -k retry`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv|venv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "floors", "tests", "docs", "demo"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+CANDIDATES = [f"3.{minor}{build}" for minor in range(11, 16) for build in ("", "t")]
+PROBE = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
+
+
+def places(version: str) -> Iterator[Path]:
+    """Where an interpreter of this version may be: on the PATH, where pyenv keeps those it has built, beside nox."""
+    name = f"python{version}"
+    if on_path := shutil.which(name):
+        yield Path(on_path)
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    yield from sorted(pyenv.glob(f"versions/*/bin/{name}"))
+    yield Path(sys.executable).with_name(name)
+
+
+def works(python: Path, version: str) -> bool:
+    """Whether it starts and is a CPython of this version: a pyenv shim may stand for one that is not selected."""
+    try:
+        probe = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return probe.stdout.split() == ["cpython", *version.rstrip("t").split(".")]
+
+
+def interpreters() -> list[str]:
+    """The versions of CPython that this machine has, each made reachable by its plain name."""
+    found = []
+    for version in CANDIDATES:
+        if python := next((place for place in places(version) if works(place, version)), None):
+            found.append(version)
+            if shutil.which(f"python{version}") != str(python):
+                os.environ["PATH"] = os.pathsep.join([str(python.parent), os.environ["PATH"]])
+    return found
+
+
+PYTHONS = interpreters()
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project as users get it, and the named dependency groups."""
+    session.install(".", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """An outage, live: a service that stalls, fails and recovers, and the calls that get through."""
+    session.install(".")
+    session.run("python", "-m", "examples.outage", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The tests, on every CPython that the machine has."""
+    install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def laws(session: nox.Session) -> None:
+    """The laws again, with many more examples, drawn anew in each run."""
+    install(session, "test")
+    session.run("pytest", "-m", "law", "--timeout=1800", *session.posargs, env={"HYPOTHESIS_PROFILE": "full"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, spelling, and a docstring on everything public."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check", *session.posargs)
+    session.run("codespell")
+    session.run("interrogate", "src")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Two strict checkers over the package, its good uses and its bad ones; every public name fully typed."""
+    install(session, "types")
+    session.run("mypy", "-p", "resilience", *session.posargs)
+    session.run("mypy", "tests/typing/good.py")
+    session.run("pyright", *session.posargs)
+    session.run("python", "tools/expected_errors.py", "tests/typing/bad.py")
+    session.run("pyright", "--verifytypes", "resilience", "--ignoreexternal")
+
+
+@nox.session
+def floors(session: nox.Session) -> None:
+    """Imports go down only, and modules and functions stay small."""
+    install(session, "floors")
+    session.run("lint-imports", *session.posargs)
+    session.run("python", "tools/shape.py", "src")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Every example of the documentation runs, and every link between its pages leads somewhere."""
+    install(session, "test")
+    session.run("pytest", "README.md", "docs", *session.posargs)
+    session.run("python", "tools/links.py", "README.md", "CONTRIBUTING.md", "docs")
+
+
+@nox.session(python=PYTHONS[:1])
+def lowest(session: nox.Session) -> None:
+    """The tests with exactly the lowest versions that the metadata promises, on the lowest CPython there is."""
+    promised = [re.sub(">=", "==", requirement) for requirement in PROJECT["project"]["dependencies"]]
+    session.install(*promised, ".", *nox.project.dependency_groups(PROJECT, "test"))
+    session.run("pytest", *session.posargs)
