@@ -14,7 +14,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.default_venv_backend = "uv|virtualenv|venv"
+nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "floors", "tests", "docs", "demo"]
 
@@ -116,7 +116,7 @@ def docs(session: nox.Session) -> None:
     """Every example of the documentation runs, and every link between its pages leads somewhere."""
     install(session, "test")
     session.run("pytest", "README.md", "docs", *session.posargs)
-    session.run("python", "tools/links.py", "README.md", "CONTRIBUTING.md", "docs")
+    session.run("python", "tools/links.py", *(str(page) for page in Path().glob("*.md")), "docs")
 
 
 @nox.session(python=PYTHONS[:1])
