@@ -1,0 +1,170 @@
+"""A clock that moves only when told to, or when nothing else can happen.
+
+Timers lie in a heap. `advance` moves the time and runs what comes due, in order. In single-threaded code a wait moves the
+clock itself; in an event loop the clock leaps to the next timer once every task is blocked (as trio's `MockClock` does
+with `autojump`). Nothing here waits for real.
+"""
+
+import heapq
+import itertools
+import random
+import threading
+from collections.abc import Callable
+
+import anyio
+
+from .._clock import CancelScope
+from ._homes import Home, current_home
+
+_START = 1_000.0
+"""Not zero, so that no code can mistake the first moment for 'never'."""
+
+_GLANCE = 0.001
+"""Real seconds between two looks at a lock that another thread may release."""
+
+
+class VirtualClock:
+    """Virtual time and seeded chance. `sandbox` makes it and hands it out.
+
+    Args:
+        seed: Seeds `random`; the same seed gives the same run.
+        autojump: Whether waits move the clock by themselves, as described above. Without it only `advance` does.
+        patience: Real seconds that an event loop must be idle before the clock leaps; raise it where tasks wait for real
+            I/O, which the clock cannot see coming.
+    """
+
+    def __init__(self, seed: int = 0, *, autojump: bool = True, patience: float = 0.0) -> None:
+        self._now = _START
+        self._autojump = autojump
+        self._patience = patience
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._cancelled: set[int] = set()
+        self._numbers = itertools.count()
+        self._lock = threading.RLock()
+        self._watched: set[Home] = set()
+        self.random = random.Random(seed).random  # noqa: S311 - chance for tests, not for secrets
+
+    def now(self) -> float:
+        """The virtual time, in seconds; it begins at 1,000."""
+        return self._now
+
+    @property
+    def elapsed(self) -> float:
+        """Virtual seconds since the sandbox was entered."""
+        return self._now - _START
+
+    def advance(self, seconds: float) -> None:
+        """Move the time on, and run every timer that comes due on the way, in order.
+
+        Args:
+            seconds: How far; never negative.
+
+        Raises:
+            ValueError: `seconds` is negative.
+        """
+        if seconds < 0:
+            raise ValueError(f"time cannot go back: advance needs 0 or more seconds, got {seconds!r}")
+        self._move_to(self._now + seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Block this thread in virtual time: with autojump, by moving the clock."""
+        if self._autojump:
+            self.advance(max(0.0, seconds))
+        else:
+            gate = threading.Lock()
+            gate.acquire()
+            self._at(self._now + seconds, gate.release)
+            gate.acquire()
+
+    async def asleep(self, seconds: float) -> None:
+        """Let this task wait in virtual time, on asyncio or trio."""
+        if seconds <= 0:
+            await anyio.sleep(0)
+            return
+        event = anyio.Event()
+        cancel = self._at_home(seconds, event.set)
+        try:
+            await event.wait()
+        finally:
+            cancel()
+
+    def acquire(self, lock: threading.Lock, seconds: float | None) -> bool:
+        """Take a lock, waiting at most so many virtual seconds."""
+        ends = None if seconds is None else self._now + seconds
+        while not lock.acquire(blocking=False):
+            if ends is not None and self._now >= ends:
+                return False
+            if self._autojump and threading.active_count() == 1:
+                self._step_alone(ends)
+            elif lock.acquire(timeout=_GLANCE):
+                return True
+        return True
+
+    def call_later(self, loop: object, seconds: float, function: Callable[[], None]) -> Callable[[], None]:
+        """Call a function later on the running asyncio loop."""
+        return self._at_home(seconds, function)
+
+    def expire(self, scope: CancelScope, seconds: float) -> Callable[[], None]:
+        """Cancel a scope of the running task later."""
+        return self._at_home(seconds, scope.cancel)
+
+    def _at_home(self, seconds: float, function: Callable[[], None]) -> Callable[[], None]:
+        home = current_home()
+        if home is None:
+            raise RuntimeError("this wait belongs into a running event loop, and none runs in this thread")
+        cancel = self._at(self._now + seconds, lambda: home.run(function))
+        if self._autojump and home not in self._watched:
+            self._watched.add(home)
+            home.when_idle(lambda: self._leap(home), self._patience)
+        return cancel
+
+    def _at(self, when: float, function: Callable[[], None]) -> Callable[[], None]:
+        number = next(self._numbers)
+        with self._lock:
+            heapq.heappush(self._timers, (when, number, function))
+
+        def cancel() -> None:
+            with self._lock:
+                if any(number == pending for _, pending, _ in self._timers):
+                    self._cancelled.add(number)
+
+        return cancel
+
+    def _move_to(self, target: float) -> None:
+        while (due := self._pop(target)) is not None:
+            due()
+        with self._lock:
+            self._now = max(self._now, target)
+
+    def _pop(self, target: float) -> Callable[[], None] | None:
+        with self._lock:
+            when = self._next()
+            if when is None or when > target:
+                return None
+            _, _, function = heapq.heappop(self._timers)
+            self._now = max(self._now, when)
+            return function
+
+    def _next(self) -> float | None:
+        """When the first timer is due that was not cancelled."""
+        while self._timers and self._timers[0][1] in self._cancelled:
+            self._cancelled.discard(heapq.heappop(self._timers)[1])
+        return self._timers[0][0] if self._timers else None
+
+    def _leap(self, home: Home) -> bool:
+        """All tasks are blocked: go to the next timer. False, and no more watching, when there is none."""
+        with self._lock:
+            when = self._next()
+            if when is None:
+                self._watched.discard(home)
+                return False
+        self._move_to(when)
+        return True
+
+    def _step_alone(self, ends: float | None) -> None:
+        """No other thread can release what is waited for, but a timer may."""
+        with self._lock:
+            when = self._next()
+        if when is None and ends is None:
+            raise RuntimeError("deadlock: this wait has no limit, and no other thread and no timer could end it")
+        self._move_to(min(moment for moment in (when, ends) if moment is not None))
