@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`[^`\n]+`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 
@@ -23,7 +24,7 @@ def anchors(page: Path) -> set[str]:
 def broken(page: Path) -> list[str]:
     """The links of a page that lead nowhere; those that leave the project are not followed."""
     problems = []
-    for link in LINK.findall(prose(page)):
+    for link in LINK.findall(INLINE.sub("", prose(page))):
         if "://" in link or link.startswith("mailto:"):
             continue
         name, _, anchor = link.partition("#")
