@@ -64,7 +64,7 @@ def install(session: nox.Session, *groups: str) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """An outage, live: a service that stalls, fails and recovers, and the calls that get through."""
-    session.install(".")
+    install(session, "demo")
     session.run("python", "-m", "examples.outage", *session.posargs)
 
 
