@@ -10,6 +10,7 @@ from typing import overload
 
 from . import _checks
 from ._clock import clock
+from ._events import Refused, emit
 from .errors import OutOfTime
 
 
@@ -57,8 +58,13 @@ def require_time(policy: str) -> None:
         OutOfTime: No time is left.
     """
     if seconds_left() == 0.0:
-        raise OutOfTime(policy, None, "the deadline is past, so nothing was started; give the caller's deadline more "
-                                      "time, or do less before this call")
+        refusal = OutOfTime(
+            policy,
+            None,
+            "the deadline is past, so nothing was started; give the caller's deadline more time, or do less before this call",
+        )
+        emit(Refused(policy, refusal))
+        raise refusal
 
 
 @overload

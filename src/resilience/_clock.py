@@ -1,6 +1,6 @@
 """Time and chance: the one clock that every policy reads.
 
-Policies take no `clock=`. They read `clock`, whose four functions the test kit replaces together, so that no test
+Policies take no `clock=`. They read `clock`, whose functions the test kit replaces together, so that no test
 ever waits: a virtual clock changes every policy at once. The clock is monotonic; stepping the wall clock changes
 nothing here. Nothing else in the library may ask for the time, sleep, or draw a random number.
 """
@@ -12,9 +12,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import anyio
-
-ACCOUNTED = 1e-9
-"""Seconds below which two moments count as the same: float subtraction of large readings is no better."""
 
 
 class CancelScope(Protocol):
@@ -31,6 +28,10 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970 on the wall clock: only for what another process or machine will read or has written."""
         ...
 
     def random(self) -> float:
@@ -61,6 +62,7 @@ class SystemClock:
     """The real thing."""
 
     now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
     random = staticmethod(random.random)
     sleep = staticmethod(time.sleep)
     asleep = staticmethod(anyio.sleep)
@@ -83,7 +85,7 @@ class SystemClock:
 class _TheClock:
     """The clock in use, its functions as plain attributes: reading one costs no call of ours."""
 
-    __slots__ = ("acquire", "asleep", "call_later", "expire", "now", "random", "sleep")
+    __slots__ = ("acquire", "asleep", "call_later", "expire", "now", "random", "sleep", "wall")
 
     def __init__(self, clock: Clock) -> None:
         use(clock, self)

@@ -30,8 +30,10 @@ class Matcher:
     def __init__(self, name: str, given: On) -> None:
         self.given = given
         parts = given if isinstance(given, tuple) else (given,)
+        if not parts and name == "on":
+            raise ValueError("on must name at least one exception type or predicate, got ()")
         self.types = tuple(_exception_type(name, part) for part in parts if isinstance(part, type))
-        self.predicates = tuple(_checks.takes_one(name, part) for part in parts if not isinstance(part, type))
+        self.predicates = tuple(_predicate(name, part) for part in parts if not isinstance(part, type))
 
     def __call__(self, error: BaseException) -> bool:
         """Whether the error is meant; never for one that is no `Exception`, such as a cancellation."""
@@ -68,10 +70,18 @@ def _leaves_match(error: Exception, types: tuple[type[Exception], ...]) -> bool:
     return False
 
 
+def _predicate(name: str, part: object) -> Predicate:
+    if not callable(part):
+        raise TypeError(f"{name} takes exception types, predicates, or a tuple of them, got {part!r}")
+    return _checks.takes_one(name, part)
+
+
 def _exception_type(name: str, kind: type[Any]) -> type[Exception]:
     if issubclass(kind, Exception):
         return kind
     if issubclass(kind, BaseException):
-        raise TypeError(f"{name} must not name {kind.__name__}: it asks the program to stop, and no policy may "
-                        "handle it; Exception is the widest that is allowed")
+        raise TypeError(
+            f"{name} must not name {kind.__name__}: it asks the program to stop, and no policy may "
+            "handle it; Exception is the widest that is allowed"
+        )
     raise TypeError(f"{name} takes exception types and predicates, got the class {kind.__name__}")

@@ -14,8 +14,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
-import opentelemetry.trace as api
-
 from . import _checks
 from ._results import NotAwaitedError, stream_watch, values
 from ._telemetry import (
@@ -25,6 +23,7 @@ from ._telemetry import (
     aobserved,
     attempt_spans,
     gate,
+    load_provider,
     observed,
     providers,
 )
@@ -48,10 +47,8 @@ class SupportsBind(Protocol):
         ...
 
 
-class Policy(ABC):
-    """Guards calls. Use it as a decorator, or for one call with `call` and `acall`.
-
-    One object serves sync code, threads, asyncio and trio at once.
+class Layer(ABC):
+    """What a pipeline is made of: it binds functions, and describes itself.
 
     Attributes:
         name: The name it was given, or `None`.
@@ -83,6 +80,15 @@ class Policy(ABC):
         """The policies it consists of, outermost first: itself, unless it is a pipeline."""
         return (self,)
 
+
+class Policy(Layer):
+    """Guards calls. Use it as a decorator, or for one call with `call` and `acall`.
+
+    One object serves sync code, threads, asyncio and trio at once. This is the type to annotate with.
+    """
+
+    __slots__ = ()
+
     def __call__(self, fn: F, /) -> F:
         """Guard a function: plain or coroutine function, method, class or static method, partial, callable object.
 
@@ -97,10 +103,7 @@ class Policy(ABC):
         Raises:
             TypeError: `fn` is a coroutine function, or returns a coroutine: that needs `acall`.
         """
-        refuse(fn)
-        if is_coroutine_function(fn):
-            raise TypeError(f"{_name_of(fn)} is a coroutine function; write 'await policy.acall({_name_of(fn)}, ...)'")
-        return cast("T", _guarded(self, fn)(*args, **kwargs))
+        return cast("T", call_once(self, fn)(*args, **kwargs))
 
     async def acall(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Make one guarded call of a coroutine function, or of any callable that returns an awaitable.
@@ -108,8 +111,7 @@ class Policy(ABC):
         Raises:
             TypeError: `fn` returned no awaitable: a plain function needs `call`.
         """
-        refuse(fn)
-        return cast("T", await _aguarded(self, fn if is_coroutine_function(fn) else _awaiting(fn))(*args, **kwargs))
+        return cast("T", await acall_once(self, fn)(*args, **kwargs))
 
 
 class Recipe(Policy):
@@ -121,8 +123,9 @@ class Recipe(Policy):
     __slots__ = ("_given",)
 
     def _recall(self, *positional: Any, **options: Any) -> None:
-        """Remember what was given, for `repr` and `pickle`."""
-        self._given = (positional, options)
+        """Remember what was given and is no default, for `repr` and `pickle`."""
+        defaults = inspect.signature(type(self).__init__).parameters
+        self._given = (positional, {key: value for key, value in options.items() if value is not defaults[key].default})
 
     def __reduce__(self) -> tuple[Any, ...]:
         positional, options = self._given
@@ -149,7 +152,21 @@ class Shared(Policy):
         return f"<{type(self).__name__} {self.name!r}>" if self.name else f"<{type(self).__name__}>"
 
 
-def decorate(policy: Policy, fn: Any) -> Any:
+def call_once(policy: Layer, fn: Function) -> Function:
+    """What `call` calls."""
+    refuse(fn)
+    if is_coroutine_function(fn):
+        raise TypeError(f"{_name_of(fn)} is a coroutine function; write 'await policy.acall({_name_of(fn)}, ...)'")
+    return _guarded(policy, fn)
+
+
+def acall_once(policy: Layer, fn: AsyncFunction) -> AsyncFunction:
+    """What `acall` awaits."""
+    refuse(fn)
+    return _aguarded(policy, fn if is_coroutine_function(fn) else _awaiting(fn))
+
+
+def decorate(policy: Layer, fn: Any) -> Any:
     """Bind a function to a policy, whatever form it has, and make the result look like the function."""
     if isinstance(fn, staticmethod | classmethod):
         method = cast("Any", fn)
@@ -200,7 +217,7 @@ def acompose(layers: Iterable[SupportsBind], fn: AsyncFunction, *, attempts: boo
     return fn
 
 
-def _guarded(policy: Policy, fn: Function) -> Function:
+def _guarded(policy: Layer, fn: Function) -> Function:
     """The outermost function of a sync pipeline: the gate, the composition, the check of what comes out."""
     layers = policy.layers()
     run = compose(layers, fn)
@@ -223,7 +240,7 @@ def _guarded(policy: Policy, fn: Function) -> Function:
     return call
 
 
-def _aguarded(policy: Policy, fn: AsyncFunction) -> AsyncFunction:
+def _aguarded(policy: Layer, fn: AsyncFunction) -> AsyncFunction:
     """The async twin of `_guarded`."""
     layers = policy.layers()
     run = acompose(layers, fn)
@@ -279,11 +296,11 @@ def _makes_generator(fn: Any) -> bool:
 
 
 def _repeats(layer: SupportsBind) -> bool:
-    return isinstance(layer, Policy) and layer.traits().repeats
+    return isinstance(layer, Layer) and layer.traits().repeats
 
 
-def _span_of(policy: Policy, fn: Any) -> tuple[str, dict[str, str]]:
-    api.get_tracer_provider()  # loads the provider that OTEL_PYTHON_TRACER_PROVIDER names, if any
+def _span_of(policy: Layer, fn: Any) -> tuple[str, dict[str, str]]:
+    load_provider()
     name = policy.name or _name_of(fn)
     return name, {"resilience.policy.name": name}
 

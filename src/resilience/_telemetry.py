@@ -89,10 +89,17 @@ class _SpanScope:
         self._token = otel_context.attach(api.set_span_in_context(self._span))
         return self._span
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         otel_context.detach(self._token)
         _conclude(self._span, error)
         self._span.end()
+
+
+def load_provider() -> None:
+    """Load the provider that `OTEL_PYTHON_TRACER_PROVIDER` names, if any; done once, at the first decoration."""
+    api.get_tracer_provider()
 
 
 def observed(tracer: Tracer, name: str, attributes: Mapping[str, str], fn: Function, args: Any, kwargs: Any) -> Any:

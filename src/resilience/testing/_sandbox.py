@@ -42,7 +42,9 @@ class sandbox:
         self._undo.append(shelve_all())
         return self._clock
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         put_clock_back, put_states_back = self._undo
         put_clock_back()
         put_states_back()
@@ -64,7 +66,9 @@ class instant:
     def __enter__(self) -> None:
         self._undo = use(_InstantClock())
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._undo()
 
 

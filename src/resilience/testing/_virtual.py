@@ -19,6 +19,9 @@ from ._homes import Home, current_home
 _START = 1_000.0
 """Not zero, so that no code can mistake the first moment for 'never'."""
 
+_WALL_START = 1_800_000_000.0
+"""A moment in January 2027. Set `wall_start` to step the wall clock: nothing but stored moments should notice."""
+
 _GLANCE = 0.001
 """Real seconds between two looks at a lock that another thread may release."""
 
@@ -34,6 +37,7 @@ class VirtualClock:
     """
 
     def __init__(self, seed: int = 0, *, autojump: bool = True, patience: float = 0.0) -> None:
+        self.wall_start = _WALL_START
         self._now = _START
         self._autojump = autojump
         self._patience = patience
@@ -47,6 +51,10 @@ class VirtualClock:
     def now(self) -> float:
         """The virtual time, in seconds; it begins at 1,000."""
         return self._now
+
+    def wall(self) -> float:
+        """The virtual wall clock: it began at `wall_start`, and moves with the virtual time."""
+        return self.wall_start + self.elapsed
 
     @property
     def elapsed(self) -> float:

@@ -1,0 +1,135 @@
+"""The retry budget: one purse for all retries (and hedges) that share it."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import NoReturn
+
+from . import _checks, _live
+from ._clock import clock
+from ._core.budget import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStats:
+    """A retry budget at one moment.
+
+    Attributes:
+        balance: How many retries could be afforded now.
+        calls: How many calls have paid in.
+        granted: How many retries were afforded.
+        refused: How many were not.
+    """
+
+    balance: float
+    calls: int
+    granted: int
+    refused: int
+
+
+class RetryBudget:
+    """How many retries the calls that share it may make: a share of the calls, plus a few per second.
+
+    When a service is down, every call fails and every caller retries: three attempts each are three times the load on a
+    service that cannot carry one. A budget lets single failures be retried freely, and stops the storm. It is full at the
+    start. Over any time `t` with `c` calls, at most `ratio * c + minimum_per_second * (t + window)` retries are made.
+
+    Each `retry` has one of its own unless one is passed: `retry(on=..., budget=shared)`.
+
+    Args:
+        ratio: Retries per call, in the long run. Default 0.2: the load on the service stays below 120 %.
+        minimum_per_second: Retries allowed per second whatever the traffic. Default 10.
+        window: Seconds (or a `timedelta`) after which what calls have paid in is worth nothing any more. Default 10 s.
+        name: For messages and the registry.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is negative, not finite, or senseless.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_calls",
+        "_granted",
+        "_lock",
+        "_machine",
+        "_options",
+        "_read",
+        "_refused",
+        "deposit",
+        "name",
+    )
+
+    def __init__(
+        self,
+        ratio: float = 0.2,
+        *,
+        minimum_per_second: float = 10,
+        window: _checks.Seconds = 10.0,
+        name: str | None = None,
+    ) -> None:
+        self.name = None if name is None else _checks.text("name", name)
+        self._options = (
+            _checks.number("ratio", ratio, least=0.0),
+            _checks.number("minimum_per_second", minimum_per_second, least=0.0),
+            _checks.seconds("window", window),
+        )
+        self._lock = threading.Lock()
+        self._calls = count()
+        self._read = 0
+        self._granted = 0
+        self._refused = 0
+        # One C call per guarded call, and no lock: the count is read only where a retry asks.
+        self.deposit = self._calls.__next__
+        self._machine = Budget(*self._options, clock.now())
+        _live.enrol(self)
+
+    def take(self) -> bool:
+        """Ask for one retry: check and take in one step. False if the budget is spent."""
+        now = clock.now()
+        with self._lock:
+            granted = self._machine.take(now, self._paid_in())
+            if granted:
+                self._granted += 1
+            else:
+                self._refused += 1
+            return granted
+
+    @property
+    def stats(self) -> BudgetStats:
+        """The budget at this moment."""
+        now = clock.now()
+        with self._lock:
+            calls = self._paid_in()
+            return BudgetStats(self._machine.balance(now, calls), calls, self._granted, self._refused)
+
+    def _paid_in(self) -> int:
+        """How many deposits there were. Looking at the counter moves it, so the looks are counted and taken off."""
+        calls = next(self._calls) - self._read
+        self._read += 1
+        return calls
+
+    def _shelve(self) -> Callable[[], None]:
+        with self._lock:
+            calls = self._paid_in()
+            kept = (self._machine, self._granted, self._refused)
+            self._machine, self._granted, self._refused = Budget(*self._options, clock.now()), 0, 0
+            self._read += calls
+
+        def put_back() -> None:
+            with self._lock:
+                self._machine, self._granted, self._refused = kept
+                self._read += self._paid_in() - calls
+
+        return put_back
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} is a live count that cannot be copied; make one in each process and share it there")
+
+    def __repr__(self) -> str:
+        ratio, minimum, window = self._options
+        return f"RetryBudget({ratio:g}, minimum_per_second={minimum:g}, window={window:g})"

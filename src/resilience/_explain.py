@@ -1,0 +1,67 @@
+"""What a composition promises, worked out from the traits of its layers.
+
+Durations are computed from the inside out, as `calls * f + seconds`, where `f` is how long the function itself takes.
+"""
+
+from collections.abc import Sequence
+from math import inf
+
+from ._traits import Traits
+from .errors import ResilienceError, TimedOut
+
+
+class Explanation(str):
+    """A text that shows itself as it reads."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def explain(name: str, traits: Sequence[Traits]) -> Explanation:
+    """The layers in order, and below them what they promise together."""
+    lines = [f"{name} (outermost first)"]
+    lines += [f"  {number}. {layer.summary}" for number, layer in enumerate(traits, 1)] or [
+        "  (no policies: the function itself)"
+    ]
+    lines += [
+        f"worst case:     {_worst_case(traits)}",
+        f"calls per call: {_most_calls(traits)}",
+        f"may raise:      {_refusals(traits)}",
+    ]
+    return Explanation("\n".join(lines))
+
+
+def _worst_case(traits: Sequence[Traits]) -> str:
+    calls, seconds = 1.0, 0.0
+    for layer in reversed(traits):
+        calls = layer.most_calls * calls
+        seconds = layer.most_calls * seconds + layer.waits
+        if layer.cuts and (calls or seconds > layer.seconds):
+            calls, seconds = 0.0, layer.seconds
+    if seconds == inf:
+        return "unbounded; a timeout around it would bound it"
+    if not calls:
+        return f"{seconds:g} s"
+    own = "the function's own duration" if calls == 1 else f"{_count(calls)} times the function's own duration"
+    return f"{own} + {seconds:g} s" if seconds else own
+
+
+def _most_calls(traits: Sequence[Traits]) -> str:
+    product = 1.0
+    for layer in traits:
+        product *= layer.most_calls
+    return "at most " + _count(product) if product < inf else "unbounded"
+
+
+def _refusals(traits: Sequence[Traits]) -> str:
+    kinds: dict[type[ResilienceError], None] = {}
+    for layer in traits:
+        kinds.update(dict.fromkeys(layer.raises))
+    names = [kind.__name__ + (" (cut off)" if kind is TimedOut else " (not started)") for kind in kinds]
+    return ", ".join([*names, "and whatever the function raises"])
+
+
+def _count(calls: float) -> str:
+    return "any number of" if calls == inf else f"{calls:g}"

@@ -1,0 +1,37 @@
+"""The named policies that are alive now: to list, to inspect, to operate.
+
+Nothing is kept alive here: a policy that nobody holds is gone.
+"""
+
+from difflib import get_close_matches
+from typing import TypeVar, cast
+
+from ._live import living
+from ._policy import Shared
+
+S = TypeVar("S", bound=Shared)
+
+
+def policies(kind: type[S] | None = None) -> list[S]:
+    """All live policies that have a name, sorted by name.
+
+    Args:
+        kind: Only those of this class: `policies(CircuitBreaker)`. Default: all.
+    """
+    wanted: type[Shared] = kind or Shared
+    named = [policy for policy in living() if isinstance(policy, wanted) and policy.name is not None]
+    return cast("list[S]", sorted(named, key=lambda policy: (policy.name or "", type(policy).__name__)))
+
+
+def find(kind: type[S], name: str) -> S:
+    """The live policy of a class and name.
+
+    Raises:
+        LookupError: There is none now; the text names the nearest.
+    """
+    alive = policies(kind)
+    for policy in alive:
+        if policy.name == name:
+            return policy
+    near = get_close_matches(name, [policy.name or "" for policy in alive], n=3) or ["none of that class"]
+    raise LookupError(f"no live {kind.__name__} is named {name!r}; alive now: {', '.join(near)}")

@@ -1,0 +1,218 @@
+"""One call that did not succeed at once: what comes next, decided in one place.
+
+A retry's shells and loops run the attempts; this keeps the count and answers, after each attempt, how many seconds to
+wait before the next, or `None` when it is over. It makes no attempt and does not sleep. tenacity's strategies are asked
+for the wait and for the stop; the rest is what makes a retry safe: the budget, the deadline, the server's wait as a
+floor, and the mark of an inner retry that gave up.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ._ambient import seconds_left
+from ._budget import RetryBudget
+from ._clock import clock
+from ._events import GaveUp, Recovered, Retrying, emit
+from ._matching import Matcher
+from ._raising import annotate, reraise
+from ._strategies import CallState, Stop, Wait
+from .errors import Rejected
+
+_MARK = "__resilience_gave_up__"
+
+
+class _Marks:
+    """Numbers the marks that retries leave on what they gave up on.
+
+    A retry reads `made` before an attempt: a higher mark on its exception was made by a retry inside that attempt, a lower
+    one is left from another call that raised the same object.
+    """
+
+    __slots__ = ("_lock", "made")
+
+    def __init__(self) -> None:
+        self.made = 0
+        self._lock = threading.Lock()
+
+    def leave_on(self, error: BaseException) -> None:
+        with self._lock:
+            self.made += 1
+            number = self.made
+        # An exception class with slots and no dict cannot be marked; it is retried by an outer retry, as without us.
+        getattr(error, "__dict__", {})[_MARK] = number
+
+    def newer_on(self, error: BaseException, number: int) -> bool:
+        if isinstance(error, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", error)
+            return any(self.newer_on(leaf, number) for leaf in group.exceptions)
+        return getattr(error, "__dict__", {}).get(_MARK, 0) > number
+
+
+marks = _Marks()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The options of a retry, checked. See `retry` for their meaning."""
+
+    label: str
+    matches: Matcher
+    wait: Wait
+    stop: Stop
+    max_wait: float
+    unwanted: Callable[[Any], Any] | None
+    retry_after: Callable[[Any], float | None]
+    budget: RetryBudget | None
+    again: bool
+
+    def concerns(self, failure: Exception | None, result: object) -> bool:
+        """Whether an outcome is one to call again for."""
+        if failure is not None:
+            return self.matches(failure)
+        return self.unwanted is not None and bool(self.unwanted(result))
+
+
+class Rounds:
+    """The attempts of one call, from the first failure on.
+
+    Args:
+        plan: The options.
+        seen: How many marks had been made when the call began.
+        started: When the call began, if somebody looked at the clock then.
+        fn: The function, its arguments and keywords: for strategies that want to know.
+    """
+
+    __slots__ = ("_failure", "_own", "_plan", "_result", "_seen", "_since", "_state", "reason")
+
+    def __init__(self, plan: Plan, seen: int, started: float | None, fn: Any, args: Any, kwargs: Any) -> None:
+        self._plan = plan
+        self._seen = seen
+        self._since = "the first failure" if started is None else "the start"
+        self._state = CallState(plan.wait, plan.stop, clock.now() if started is None else started, fn, args, kwargs)
+        self._failure: Exception | None = None
+        self._result: object = None
+        self._own: tuple[Exception | None, object] | None = None  # the latest outcome that is no refusal
+        self.reason: str | None = None
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were made."""
+        return self._state.attempt_number
+
+    def after(self, failure: Exception | None, result: object) -> float | None:
+        """Take in how an attempt ended; answer the seconds to wait before the next, or `None` when it is over."""
+        self._failure, self._result = failure, result
+        if not isinstance(failure, Rejected):
+            self._own = (failure, result)
+        if not self._plan.concerns(failure, result):
+            return self._over(None if failure is None else "the error is not one that on= names")
+        if failure is not None and not self._plan.again and marks.newer_on(failure, self._seen):
+            return self._over("an inner retry had given up on it")
+        self._state.note(failure, result)
+        wait = self._wait()
+        return wait if self.reason is None and self._afford(wait) else self._give_up()
+
+    def begin(self) -> bool:
+        """The wait is over; whether there is still time to begin the next attempt."""
+        if seconds_left() == 0.0:
+            self.reason = "the deadline passed while waiting"
+            self._give_up()
+            return False
+        self._failure = self._result = None
+        self._state.prepare_for_next_attempt()
+        self._seen = marks.made
+        return True
+
+    def outcome(self) -> Any:
+        """Return or raise what the caller gets: the last attempt's own outcome, with our note on it."""
+        failure, result, refusal = self._failure, self._result, None
+        if isinstance(failure, Rejected) and self._own is not None:
+            refusal = failure
+            failure, result = self._own
+        self._tell(failure, refusal)
+        self._forget()
+        try:
+            if failure is not None:
+                reraise(failure)
+            return result
+        finally:
+            failure = refusal = None  # no cycle through this frame
+
+    def interrupted(self, error: BaseException) -> None:
+        """Something else ended the call: a cancellation, or an option of the user's that raised."""
+        reason = f"{type(error).__name__} ended it"
+        emit(GaveUp(self._plan.label, self.attempts, reason, error))
+        if isinstance(error, Exception) and error.__context__ is None and error is not self._failure:
+            error.__context__ = self._failure
+        self._forget()
+
+    def _wait(self) -> float:
+        """Seconds until the next attempt, or a reason not to make it."""
+        plan, state = self._plan, self._state
+        wait = plan.wait(state)
+        asked = plan.retry_after(self._result if self._failure is None else self._failure)
+        if not _is_wait(wait) or not (asked is None or _is_wait(asked)):
+            self.reason = f"wait= answered {wait!r}, retry_after= {asked!r}, which is no wait"
+            return 0.0
+        wait = max(cast("float", wait), asked or 0.0)
+        left = seconds_left()
+        if wait > plan.max_wait:
+            self.reason = (
+                f"the next attempt would have to wait {wait:.3g} s, longer than max_wait, {plan.max_wait:.3g} s"
+            )
+        elif left is not None and wait >= left:
+            self.reason = f"the next attempt would have to wait {wait:.3g} s, and the deadline is in {left:.3g} s"
+        return wait
+
+    def _afford(self, wait: float) -> bool:
+        plan, state = self._plan, self._state
+        state.upcoming_sleep = wait
+        if plan.stop(state):
+            self.reason = "no more are allowed"
+        elif plan.budget is not None and not plan.budget.take():
+            self.reason = f"the retry budget is spent ({plan.budget!r})"
+        else:
+            state.idle_for += wait
+            emit(Retrying(plan.label, self.attempts, wait, self._failure))
+            return True
+        return False
+
+    def _over(self, reason: str | None) -> None:
+        self.reason = reason
+
+    def _give_up(self) -> None:
+        if self._failure is not None:
+            marks.leave_on(self._failure)
+
+    def _tell(self, failure: Exception | None, refusal: Rejected | None) -> None:
+        """One event and one note at the end of what was retried, or could not be."""
+        ours = self.attempts > 1 or self._state.outcome is not None
+        if self.reason is None:
+            if ours:
+                emit(Recovered(self._plan.label, self.attempts))
+            return
+        if not ours:
+            return
+        reason = self.reason if refusal is None else f"{self.reason}; the last try was refused: {refusal}"
+        emit(GaveUp(self._plan.label, self.attempts, reason, failure))
+        if failure is not None:
+            if refusal is not None:
+                marks.leave_on(failure)
+            annotate(failure, self._summary(reason))
+
+    def _summary(self, reason: str) -> str:
+        took = clock.now() - self._state.start_time
+        times = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
+        return f"{self._plan.label} gave up after {times}, {took:.3g} s since {self._since}: {reason}"
+
+    def _forget(self) -> None:
+        """Let go of the exceptions: this object is in the frames that their tracebacks hold."""
+        self._failure = self._result = self._own = None
+        self._state.outcome = None
+
+
+def _is_wait(seconds: object) -> bool:
+    return isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0
