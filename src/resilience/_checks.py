@@ -15,8 +15,9 @@ Seconds = float | timedelta
 """A duration: seconds as a number, or a `timedelta`."""
 
 
-def number(name: str, value: object, *, above: float | None = None, least: float | None = None,
-           most: float | None = None) -> float:
+def number(
+    name: str, value: object, *, above: float | None = None, least: float | None = None, most: float | None = None
+) -> float:
     """A finite number within the given bounds."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
@@ -69,8 +70,9 @@ def takes_one(name: str, function: object) -> Callable[[Any], Any]:
     if not callable(function) or isinstance(function, type):
         raise TypeError(f"{name} must be a function of one argument, got {function!r}")
     if inspect.iscoroutinefunction(function):
-        raise TypeError(f"{name} must be a plain function, got the coroutine function {function!r}: its answer is "
-                        "needed at once")
+        raise TypeError(
+            f"{name} must be a plain function, got the coroutine function {function!r}: its answer is needed at once"
+        )
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a builtin that tells nothing about its parameters
@@ -82,8 +84,9 @@ def takes_one(name: str, function: object) -> Callable[[Any], Any]:
     return function
 
 
-def _within(name: str, value: float, given: object, above: float | None, least: float | None,
-            most: float | None) -> float:
+def _within(
+    name: str, value: float, given: object, above: float | None, least: float | None, most: float | None
+) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {given!r}; where no limit is meant, None says so")
     if above is not None and value <= above:

@@ -8,7 +8,7 @@ nothing here. Nothing else in the library may ask for the time, sleep, or draw a
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import anyio
@@ -38,12 +38,13 @@ class Clock(Protocol):
         """A number, evenly spread over [0, 1)."""
         ...
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, /) -> None:
         """Block this thread."""
         ...
 
-    async def asleep(self, seconds: float) -> None:
+    def asleep(self, seconds: float, /) -> Awaitable[None]:
         """Let this task wait, on asyncio or trio."""
+        ...
 
     def acquire(self, lock: threading.Lock, seconds: float | None) -> bool:
         """Take `lock`, waiting at most `seconds` (`None`: without limit); false if the time ran out."""
@@ -61,11 +62,11 @@ class Clock(Protocol):
 class SystemClock:
     """The real thing."""
 
-    now = staticmethod(time.monotonic)
-    wall = staticmethod(time.time)
-    random = staticmethod(random.random)
-    sleep = staticmethod(time.sleep)
-    asleep = staticmethod(anyio.sleep)
+    now: Callable[..., float] = staticmethod(time.monotonic)
+    wall: Callable[..., float] = staticmethod(time.time)
+    random: Callable[..., float] = staticmethod(random.random)
+    sleep: Callable[..., None] = staticmethod(time.sleep)
+    asleep: Callable[..., Awaitable[None]] = staticmethod(anyio.sleep)
 
     def acquire(self, lock: threading.Lock, seconds: float | None) -> bool:
         """See `Clock.acquire`."""
@@ -86,6 +87,15 @@ class _TheClock:
     """The clock in use, its functions as plain attributes: reading one costs no call of ours."""
 
     __slots__ = ("acquire", "asleep", "call_later", "expire", "now", "random", "sleep", "wall")
+
+    now: Callable[[], float]
+    wall: Callable[[], float]
+    random: Callable[[], float]
+    sleep: Callable[[float], None]
+    asleep: Callable[[float], Awaitable[None]]
+    acquire: Callable[[threading.Lock, float | None], bool]
+    call_later: Callable[[Any, float, Callable[[], None]], Callable[[], None]]
+    expire: Callable[[CancelScope, float], Callable[[], None]]
 
     def __init__(self, clock: Clock) -> None:
         use(clock, self)

@@ -45,12 +45,10 @@ class fallback(Generic[U]):
     __slots__ = ("policy",)
 
     @overload
-    def __init__(
-        self: "fallback[U]", value: U, /, *, on: On, on_result: Predicate | None = None, name: str | None = None
-    ) -> None: ...
+    def __init__(self, value: U, /, *, on: On, on_result: Predicate | None = None, name: str | None = None) -> None: ...
     @overload
     def __init__(
-        self: "fallback[U]",
+        self,
         /,
         *,
         to: Callable[..., Coroutine[Any, Any, U]],
@@ -60,7 +58,7 @@ class fallback(Generic[U]):
     ) -> None: ...
     @overload
     def __init__(
-        self: "fallback[U]",
+        self,
         /,
         *,
         to: Callable[..., U],
@@ -190,7 +188,7 @@ class _constant:
     __slots__ = ("_value",)
 
     def __init__(self, value: object) -> None:
-        if not isinstance(value, Hashable) or isinstance(value, bytearray):
+        if not isinstance(value, Hashable):
             raise ValueError(
                 f"the value {value!r} is mutable, and all calls would share it; give a function that makes a new one: "
                 f"to=lambda *args, **kwargs: {value!r}"

@@ -5,8 +5,8 @@ warning about twins, a fork (locks and leases of the parent mean nothing in the 
 (each policy starts calm inside and is as before afterwards).
 """
 
+import inspect
 import os
-import sys
 import threading
 import warnings
 import weakref
@@ -91,10 +91,10 @@ def _caller() -> str:
 
 
 def _frames() -> Iterator[Any]:
-    frame = sys._getframe(2)
+    frame = inspect.currentframe()
     while frame is not None:
         yield frame
-        frame = frame.f_back  # type: ignore[assignment]  # the loop ends on None
+        frame = frame.f_back
 
 
 def _after_fork_in_child() -> None:

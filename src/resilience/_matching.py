@@ -29,7 +29,7 @@ class Matcher:
 
     def __init__(self, name: str, given: On) -> None:
         self.given = given
-        parts = given if isinstance(given, tuple) else (given,)
+        parts = cast("tuple[type[Any] | Predicate, ...]", given if isinstance(given, tuple) else (given,))
         if not parts and name == "on":
             raise ValueError("on must name at least one exception type or predicate, got ()")
         self.types = tuple(_exception_type(name, part) for part in parts if isinstance(part, type))

@@ -61,7 +61,8 @@ class Pipeline(Policy):
         """Make a pipeline; one that begins with a fallback is typed for the fallback's answers."""
         del name
         begins_with_fallback = bool(parts) and isinstance(parts[0], fallback | FallbackPipeline)
-        return object.__new__(FallbackPipeline if begins_with_fallback and cls is Pipeline else cls)
+        kind: type[Any] = FallbackPipeline if begins_with_fallback and cls is Pipeline else cls
+        return object.__new__(kind)
 
     def __init__(self, /, *parts: Any, name: str | None = None) -> None:
         super().__init__(name)

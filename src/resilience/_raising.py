@@ -4,7 +4,7 @@ A shell that stores an error, leaves the handler and raises it later must restor
 add, one note, must stay one.
 """
 
-from typing import NoReturn
+from typing import NoReturn, cast
 
 _MARK = "resilience: "
 
@@ -21,7 +21,8 @@ def reraise(error: BaseException) -> NoReturn:
 
 def annotate(error: BaseException, note: str) -> None:
     """Put our one note on an exception, in place of an earlier one of ours: a re-raised singleton must not grow."""
-    notes = getattr(error, "__notes__", None)
+    notes: object = getattr(error, "__notes__", None)
     if isinstance(notes, list):
-        notes[:] = [other for other in notes if not str(other).startswith(_MARK)]
+        written = cast("list[object]", notes)
+        written[:] = [other for other in written if not str(other).startswith(_MARK)]
     error.add_note(_MARK + note)

@@ -18,8 +18,7 @@ def policies(kind: type[S] | None = None) -> list[S]:
     Args:
         kind: Only those of this class: `policies(CircuitBreaker)`. Default: all.
     """
-    wanted: type[Shared] = kind or Shared
-    named = [policy for policy in living() if isinstance(policy, wanted) and policy.name is not None]
+    named = [policy for policy in living() if isinstance(policy, kind or Shared) and policy.name is not None]
     return cast("list[S]", sorted(named, key=lambda policy: (policy.name or "", type(policy).__name__)))
 
 

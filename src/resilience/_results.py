@@ -17,7 +17,21 @@ from .errors import ResilienceWarning
 
 _MOST_TYPES = 1_000
 
-_common: tuple[type[Any], ...] = (type(None), bool, int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset)
+_common: tuple[type[Any], ...] = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bytearray,
+    tuple,
+    list,
+    dict,
+    set,
+    frozenset,
+)
 
 values: set[type[Any]] = set(_common)
 """Types known to be values: neither awaitable nor streams. Learned as they come, bounded."""
@@ -34,10 +48,12 @@ def refuse_coroutine(result: object) -> None:
         TypeError: The result is a coroutine.
     """
     if isinstance(result, CoroutineType):
-        name = getattr(result, "__qualname__", "the function")
+        name = result.__qualname__
         result.close()
-        raise NotAwaitedError(f"{name} is a coroutine function, but it was called as a plain one, so nothing has run. "
-                              "Decorate the coroutine function itself, or use 'await policy.acall(function, ...)'")
+        raise NotAwaitedError(
+            f"{name} is a coroutine function, but it was called as a plain one, so nothing has run. "
+            "Decorate the coroutine function itself, or use 'await policy.acall(function, ...)'"
+        )
     kind = type(result)
     if not _is_stream(result):
         if len(values) > _MOST_TYPES:

@@ -26,7 +26,7 @@ from ._waiters import warn_if_blocking
 from .errors import OutOfTime
 
 if TYPE_CHECKING:
-    from ._rounds import Rounds
+    from ._rounds import Plan, Rounds
     from ._strategies import Stop, Wait
 
 
@@ -77,7 +77,7 @@ class retry(Recipe):
         OutOfTime: (from the guarded call) The deadline was past before the first attempt.
     """
 
-    __slots__ = ("_deposit", "_most", "_plan", "_rounds", "_timed")
+    __slots__ = ("_most", "_plan", "_rounds")
 
     def __init__(
         self,
@@ -118,9 +118,6 @@ class retry(Recipe):
         shared = _budget_from(budget)
         self._rounds = _rounds
         self._most = math.inf if stop is not None or most is None else most
-        # Only those who might ask for the time since the start pay for a look at the clock before the first attempt.
-        self._timed = stop is not None or elapsed is not None or callable(wait)
-        self._deposit = count().__next__ if shared is None else shared.deposit
         self._plan = _rounds.Plan(
             label=self.label,
             matches=Matcher("on", on),
@@ -130,13 +127,16 @@ class retry(Recipe):
             unwanted=None if on_result is None else _checks.takes_one("on_result", on_result),
             retry_after=_asked_wait if retry_after is None else _checks.takes_one("retry_after", retry_after),
             budget=shared,
+            deposit=count().__next__ if shared is None else shared.deposit,
+            # Only those who might ask for the time since the start pay for a look at the clock before the first attempt.
+            timed=stop is not None or elapsed is not None or callable(wait),
             again=_checks.flag("again", again),
         )
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a plain function."""
-        label, unwanted, repeat, timed = self.label, self._plan.unwanted, self._repeat, self._timed
-        deadline, deposit, marks = ambient.get, self._deposit, self._rounds.marks
+        label, unwanted, repeat, timed = self.label, self._plan.unwanted, self._repeat, self._plan.timed
+        deadline, deposit, marks = ambient.get, self._plan.deposit, self._rounds.marks
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if deadline() is not None:
@@ -159,8 +159,8 @@ class retry(Recipe):
 
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function."""
-        label, unwanted, repeat, timed = self.label, self._plan.unwanted, self._arepeat, self._timed
-        deadline, deposit, marks = ambient.get, self._deposit, self._rounds.marks
+        label, unwanted, repeat, timed = self.label, self._plan.unwanted, self._arepeat, self._plan.timed
+        deadline, deposit, marks = ambient.get, self._plan.deposit, self._rounds.marks
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             if deadline() is not None:
@@ -208,27 +208,17 @@ class retry(Recipe):
                 "on_result judges what a function returns, and a block returns nothing; leave it out, or "
                 "decorate a function"
             )
-        return _Loop(self)
-
-    def _open_call(self) -> tuple[int, float | None]:
-        """What the shells do before a first attempt."""
-        if ambient.get() is not None:
-            require_time(self.label)
-        self._deposit()
-        return self._rounds.marks.made, clock.now() if self._timed else None
-
-    def _start_rounds(self, seen: int, started: float | None, fn: Any, args: Any, kwargs: Any) -> "Rounds":
-        return self._rounds.Rounds(self._plan, seen, started, fn, args, kwargs)
+        return _Loop(self._rounds.Rounds, self._plan)
 
     def _repeat(
         self, seen: int, started: float | None, failure: Exception | None, result: Any, fn: Any, args: Any, kwargs: Any
     ) -> Any:
         """Go on after a first attempt that was no success."""
-        rounds = self._start_rounds(seen, started, fn, args, kwargs)
+        rounds = self._rounds.Rounds(self._plan, seen, started, fn, args, kwargs)
         try:
             while (wait := rounds.after(failure, result)) is not None:
                 failure = result = None
-                self._sleep(wait)
+                _sleep(self.label, wait)
                 if not rounds.begin():
                     break
                 try:
@@ -245,7 +235,7 @@ class retry(Recipe):
         self, seen: int, started: float | None, failure: Exception | None, result: Any, fn: Any, args: Any, kwargs: Any
     ) -> Any:
         """The async twin of `_repeat`."""
-        rounds = self._start_rounds(seen, started, fn, args, kwargs)
+        rounds = self._rounds.Rounds(self._plan, seen, started, fn, args, kwargs)
         try:
             while (wait := rounds.after(failure, result)) is not None:
                 failure = result = None
@@ -261,11 +251,6 @@ class retry(Recipe):
             raise
         failure = None
         return rounds.outcome()
-
-    def _sleep(self, wait: float) -> None:
-        if wait > 0:
-            warn_if_blocking(self.label, "decorate a coroutine function, or write 'async for attempt in retry(...)'")
-            clock.sleep(wait)
 
 
 class Attempt:
@@ -293,10 +278,11 @@ class Attempt:
 class _Loop:
     """The attempts of one `for` or `async for` over a retry: the same rounds, the block between them."""
 
-    __slots__ = ("_pending", "_policy", "_rounds", "_seen", "_started", "_wait")
+    __slots__ = ("_make", "_pending", "_plan", "_rounds", "_seen", "_started", "_wait")
 
-    def __init__(self, policy: retry) -> None:
-        self._policy = policy
+    def __init__(self, make: "type[Rounds]", plan: "Plan") -> None:
+        self._make = make
+        self._plan = plan
         self._rounds: Rounds | None = None
         self._wait: float | None = 0.0
         self._pending = False  # an attempt was handed out, and its block was not left yet
@@ -310,7 +296,7 @@ class _Loop:
         wait = self._next_wait()
         if wait is None:
             raise StopIteration
-        self._policy._sleep(wait)
+        _sleep(self._plan.label, wait)
         return self._attempt()
 
     def __aiter__(self) -> Self:
@@ -333,7 +319,7 @@ class _Loop:
                 self._rounds.after(None, None)
                 self._rounds.outcome()
             return False
-        rounds = self._rounds = self._rounds or self._policy._start_rounds(self._seen, self._started, None, (), {})
+        rounds = self._rounds = self._rounds or self._make(self._plan, self._seen, self._started, None, (), {})
         if not isinstance(error, Exception):
             rounds.interrupted(error)
             return False
@@ -349,7 +335,7 @@ class _Loop:
 
     def _attempt(self) -> Attempt:
         if self._rounds is None:
-            self._seen, self._started = self._policy._open_call()
+            self._seen, self._started = self._plan.open_call()
         elif not self._rounds.begin():
             self._wait = None
             self._rounds.outcome()
@@ -371,6 +357,12 @@ class _Loop:
             if final is not error:
                 raise
         return False
+
+
+def _sleep(label: str, wait: float) -> None:
+    if wait > 0:
+        warn_if_blocking(label, "decorate a coroutine function, or write 'async for attempt in retry(...)'")
+        clock.sleep(wait)
 
 
 def _asked_wait(outcome: object) -> float | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ._ambient import seconds_left
+from ._ambient import ambient, require_time, seconds_left
 from ._budget import RetryBudget
 from ._clock import clock
 from ._events import GaveUp, Recovered, Retrying, emit
@@ -48,7 +48,7 @@ class _Marks:
         if isinstance(error, BaseExceptionGroup):
             group = cast("BaseExceptionGroup[BaseException]", error)
             return any(self.newer_on(leaf, number) for leaf in group.exceptions)
-        return getattr(error, "__dict__", {}).get(_MARK, 0) > number
+        return bool(getattr(error, "__dict__", {}).get(_MARK, 0) > number)
 
 
 marks = _Marks()
@@ -66,7 +66,16 @@ class Plan:
     unwanted: Callable[[Any], Any] | None
     retry_after: Callable[[Any], float | None]
     budget: RetryBudget | None
+    deposit: Callable[[], object]
+    timed: bool
     again: bool
+
+    def open_call(self) -> tuple[int, float | None]:
+        """Before a first attempt: is there time, one more call for the budget, and what a `Rounds` will want to know."""
+        if ambient.get() is not None:
+            require_time(self.label)
+        self.deposit()
+        return marks.made, clock.now() if self.timed else None
 
     def concerns(self, failure: Exception | None, result: object) -> bool:
         """Whether an outcome is one to call again for."""
@@ -108,12 +117,17 @@ class Rounds:
         if not isinstance(failure, Rejected):
             self._own = (failure, result)
         if not self._plan.concerns(failure, result):
-            return self._over(None if failure is None else "the error is not one that on= names")
+            self.reason = None if failure is None else "the error is not one that on= names"
+            return None
         if failure is not None and not self._plan.again and marks.newer_on(failure, self._seen):
-            return self._over("an inner retry had given up on it")
+            self.reason = "an inner retry had given up on it"
+            return None
         self._state.note(failure, result)
         wait = self._wait()
-        return wait if self.reason is None and self._afford(wait) else self._give_up()
+        if self.reason is None and self._afford(wait):
+            return wait
+        self._give_up()
+        return None
 
     def begin(self) -> bool:
         """The wait is over; whether there is still time to begin the next attempt."""
@@ -179,9 +193,6 @@ class Rounds:
             emit(Retrying(plan.label, self.attempts, wait, self._failure))
             return True
         return False
-
-    def _over(self, reason: str | None) -> None:
-        self.reason = reason
 
     def _give_up(self) -> None:
         if self._failure is not None:

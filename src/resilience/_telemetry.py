@@ -11,7 +11,7 @@ conventions ask. No exception is recorded as a span event: the conventions depre
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import opentelemetry.trace as api
 from opentelemetry import context as otel_context
@@ -52,7 +52,7 @@ class _Gate:
             self.silent = None
             return None
         if provider is not self._provider:
-            tracer = cast("Any", provider).get_tracer("resilience")
+            tracer = provider.get_tracer("resilience")
             if isinstance(tracer, NoOpTracer):
                 self.silent = provider
                 return None

@@ -77,16 +77,16 @@ class _InstantClock(SystemClock):
 
     def __init__(self) -> None:
         self._skipped = 0.0
-        self.now = self._now
-        self.sleep = self._skip
-        self.asleep = self._askip
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """The real time, and all that was skipped."""
         return system_time.monotonic() + self._skipped
 
-    def _skip(self, seconds: float) -> None:
+    def sleep(self, seconds: float, /) -> None:
+        """Skip it."""
         self._skipped += max(0.0, seconds)
 
-    async def _askip(self, seconds: float) -> None:
-        self._skip(seconds)
+    async def asleep(self, seconds: float, /) -> None:
+        """Skip it, and let other tasks run."""
+        self.sleep(seconds)
         await anyio.sleep(0)
