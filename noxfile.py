@@ -122,6 +122,6 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[:1])
 def lowest(session: nox.Session) -> None:
     """The tests with exactly the lowest versions that the metadata promises, on the lowest CPython there is."""
-    promised = [re.sub(">=", "==", requirement) for requirement in PROJECT["project"]["dependencies"]]
+    promised = [re.sub(">=([^,]+).*", r"==\1", requirement) for requirement in PROJECT["project"]["dependencies"]]
     session.install(*promised, ".", *nox.project.dependency_groups(PROJECT, "test"))
     session.run("pytest", *session.posargs)
