@@ -17,7 +17,7 @@ class BudgetStats:
 
     Attributes:
         balance: How many retries could be afforded now.
-        calls: How many calls have paid in.
+        calls: How many calls have paid in; calm ones need not, see `RetryBudget.pressed`.
         granted: How many retries were afforded.
         refused: How many were not.
     """
@@ -37,6 +37,10 @@ class RetryBudget:
 
     Each `retry` has one of its own unless one is passed: `retry(on=..., budget=shared)`.
 
+    Attributes:
+        pressed: Whether a retry was asked for within the last `window`. Only then do calls pay in: what they would have paid
+            before has faded by the time it could be needed, and the reserve is full. So calm costs one look at this.
+
     Args:
         ratio: Retries per call, in the long run. Default 0.2: the load on the service stays below 120 %.
         minimum_per_second: Retries allowed per second whatever the traffic. Default 10.
@@ -51,14 +55,15 @@ class RetryBudget:
     __slots__ = (
         "__weakref__",
         "_calls",
+        "_asked",
         "_granted",
         "_lock",
         "_machine",
         "_options",
         "_read",
         "_refused",
-        "deposit",
         "name",
+        "pressed",
     )
 
     def __init__(
@@ -80,14 +85,22 @@ class RetryBudget:
         self._read = 0
         self._granted = 0
         self._refused = 0
-        # One C call per guarded call, and no lock: the count is read only where a retry asks.
-        self.deposit = self._calls.__next__
+        self._asked = clock.now()
+        self.pressed = False
         self._machine = Budget(*self._options, clock.now())
         _live.enrol(self)
+
+    def deposit(self) -> None:
+        """One more call, while the budget is pressed. Takes no lock: the count is read only where a retry asks."""
+        next(self._calls)
+        if clock.now() - self._asked > self._options[2]:
+            self.pressed = False
 
     def take(self) -> bool:
         """Ask for one retry: check and take in one step. False if the budget is spent."""
         now = clock.now()
+        self._asked = now
+        self.pressed = True
         with self._lock:
             granted = self._machine.take(now, self._paid_in())
             if granted:
@@ -113,13 +126,14 @@ class RetryBudget:
     def _shelve(self) -> Callable[[], None]:
         with self._lock:
             calls = self._paid_in()
-            kept = (self._machine, self._granted, self._refused)
+            kept = (self._machine, self._granted, self._refused, self._asked, self.pressed)
             self._machine, self._granted, self._refused = Budget(*self._options, clock.now()), 0, 0
+            self._asked, self.pressed = clock.now(), False
             self._read += calls
 
         def put_back() -> None:
             with self._lock:
-                self._machine, self._granted, self._refused = kept
+                self._machine, self._granted, self._refused, self._asked, self.pressed = kept
                 self._read += self._paid_in() - calls
 
         return put_back
@@ -133,3 +147,18 @@ class RetryBudget:
     def __repr__(self) -> str:
         ratio, minimum, window = self._options
         return f"RetryBudget({ratio:g}, minimum_per_second={minimum:g}, window={window:g})"
+
+
+class NoBudget:
+    """`budget=None`: every retry is afforded."""
+
+    __slots__ = ()
+
+    pressed = False
+
+    def deposit(self) -> None:
+        """Nothing is counted."""
+
+    def take(self) -> bool:
+        """Always."""
+        return True

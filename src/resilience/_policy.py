@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
 from . import _checks
-from ._results import NotAwaitedError, stream_watch, values
+from ._results import NotAwaitedError, stream_watch
 from ._telemetry import (
     AsyncFunction,
     Function,
@@ -224,17 +224,18 @@ def _guarded(policy: Layer, fn: Function) -> Function:
     traced: Function | None = None
     name, attributes = _span_of(policy, fn)
     check = stream_watch(name)
+    usual: type[Any] | None = None  # a hint: most functions return one type; whichever call writes it last is as good
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal traced, usual
         if providers._TRACER_PROVIDER is not gate.silent and (tracer := gate.tracer()) is not None:
-            nonlocal traced
             if traced is None:
                 traced = compose(layers, fn, attempts=True)
             result = observed(tracer, name, attributes, traced, args, kwargs)
         else:
             result = run(*args, **kwargs)
-        if type(result) not in values:
-            check(result)
+        if type(result) is not usual:
+            usual = check(result)
         return result
 
     return call
@@ -247,17 +248,18 @@ def _aguarded(policy: Layer, fn: AsyncFunction) -> AsyncFunction:
     traced: AsyncFunction | None = None
     name, attributes = _span_of(policy, fn)
     check = stream_watch(name)
+    usual: type[Any] | None = None
 
     async def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal traced, usual
         if providers._TRACER_PROVIDER is not gate.silent and (tracer := gate.tracer()) is not None:
-            nonlocal traced
             if traced is None:
                 traced = acompose(layers, fn, attempts=True)
             result = await aobserved(tracer, name, attributes, traced, args, kwargs)
         else:
             result = await run(*args, **kwargs)
-        if type(result) not in values:
-            check(result)
+        if type(result) is not usual:
+            usual = check(result)
         return result
 
     return call

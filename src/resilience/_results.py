@@ -61,12 +61,19 @@ def refuse_coroutine(result: object) -> None:
         values.add(kind)
 
 
-def stream_watch(name: str) -> Callable[[object], None]:
-    """Make the check of what leaves one decorated function: a coroutine is refused, the first stream warns."""
+def stream_watch(name: str) -> Callable[[object], type[Any]]:
+    """Make the check of what leaves one decorated function: a coroutine is refused, the first stream warns.
+
+    The check answers the type it has passed, so that the caller need not ask about that type again. A stream's type counts as
+    passed too: its first result has warned.
+    """
     warned = False
 
-    def check(result: object) -> None:
+    def check(result: object) -> type[Any]:
         nonlocal warned
+        kind = type(result)
+        if kind in values:
+            return kind
         refuse_coroutine(result)
         if not warned and _is_stream(result):
             warned = True
@@ -77,6 +84,7 @@ def stream_watch(name: str) -> Callable[[object], None]:
                 ResilienceWarning,
                 stacklevel=3,
             )
+        return kind
 
     return check
 

@@ -10,13 +10,12 @@ floor, and a mark on the exception that was given up on, so that an outer retry 
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from . import _checks
 from ._ambient import ambient, require_time
-from ._budget import RetryBudget
+from ._budget import NoBudget, RetryBudget
 from ._clock import clock
 from ._core.retry_after import retry_after_of
 from ._matching import Matcher, On, Predicate
@@ -127,7 +126,6 @@ class retry(Recipe):
             unwanted=None if on_result is None else _checks.takes_one("on_result", on_result),
             retry_after=_asked_wait if retry_after is None else _checks.takes_one("retry_after", retry_after),
             budget=shared,
-            deposit=count().__next__ if shared is None else shared.deposit,
             # Only those who might ask for the time since the start pay for a look at the clock before the first attempt.
             timed=stop is not None or elapsed is not None or callable(wait),
             again=_checks.flag("again", again),
@@ -136,12 +134,13 @@ class retry(Recipe):
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a plain function."""
         label, unwanted, repeat, timed = self.label, self._plan.unwanted, self._repeat, self._plan.timed
-        deadline, deposit, marks = ambient.get, self._plan.deposit, self._rounds.marks
+        deadline, budget, marks = ambient.get, self._plan.budget, self._rounds.marks
 
         def call(*args: Any, **kwargs: Any) -> Any:
             if deadline() is not None:
                 require_time(label)
-            deposit()
+            if budget.pressed:
+                budget.deposit()
             seen, started = marks.made, clock.now() if timed else None
             failure = result = None
             try:
@@ -160,12 +159,13 @@ class retry(Recipe):
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function."""
         label, unwanted, repeat, timed = self.label, self._plan.unwanted, self._arepeat, self._plan.timed
-        deadline, deposit, marks = ambient.get, self._plan.deposit, self._rounds.marks
+        deadline, budget, marks = ambient.get, self._plan.budget, self._rounds.marks
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             if deadline() is not None:
                 require_time(label)
-            deposit()
+            if budget.pressed:
+                budget.deposit()
             seen, started = marks.made, clock.now() if timed else None
             failure = result = None
             try:
@@ -370,8 +370,10 @@ def _asked_wait(outcome: object) -> float | None:
     return retry_after_of(outcome, clock.wall())
 
 
-def _budget_from(budget: object) -> RetryBudget | None:
-    if budget is None or isinstance(budget, RetryBudget):
+def _budget_from(budget: object) -> RetryBudget | NoBudget:
+    if budget is None:
+        return NoBudget()
+    if isinstance(budget, RetryBudget):
         return budget
     if budget == "own":
         return RetryBudget()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ._ambient import ambient, require_time, seconds_left
-from ._budget import RetryBudget
+from ._budget import NoBudget, RetryBudget
 from ._clock import clock
 from ._events import GaveUp, Recovered, Retrying, emit
 from ._matching import Matcher
@@ -65,8 +65,7 @@ class Plan:
     max_wait: float
     unwanted: Callable[[Any], Any] | None
     retry_after: Callable[[Any], float | None]
-    budget: RetryBudget | None
-    deposit: Callable[[], object]
+    budget: RetryBudget | NoBudget
     timed: bool
     again: bool
 
@@ -74,7 +73,8 @@ class Plan:
         """Before a first attempt: is there time, one more call for the budget, and what a `Rounds` will want to know."""
         if ambient.get() is not None:
             require_time(self.label)
-        self.deposit()
+        if self.budget.pressed:
+            self.budget.deposit()
         return marks.made, clock.now() if self.timed else None
 
     def concerns(self, failure: Exception | None, result: object) -> bool:
@@ -186,7 +186,7 @@ class Rounds:
         state.upcoming_sleep = wait
         if plan.stop(state):
             self.reason = "no more are allowed"
-        elif plan.budget is not None and not plan.budget.take():
+        elif not plan.budget.take():
             self.reason = f"the retry budget is spent ({plan.budget!r})"
         else:
             state.idle_for += wait
