@@ -1,1 +1,86 @@
-"""Resilience patterns as function decorators."""
+"""Resilience patterns for sync code, threads, asyncio and trio. A policy turns a function into a function.
+
+Lower case is a recipe, written anew where it is needed: `retry`, `timeout`, `fallback`, `deadline`. A capital letter holds
+state that its callers share, and is made once: `CircuitBreaker`, `Bulkhead`, `RetryBudget`. `Pipeline` is several policies
+as one::
+
+    payments = Pipeline(
+        timeout(10),
+        retry(on=(ConnectionError, TimedOut)),
+        CircuitBreaker("payments"),
+        timeout(2),
+        name="payments",
+    )
+
+    @payments
+    async def charge(order: Order) -> Receipt: ...
+
+More: `resilience.http` (which answers are worth another try), `resilience.testing` (a virtual clock for tests),
+`resilience.events` (what `listen` hears).
+"""
+
+from . import errors, events, http, testing
+from ._ambient import remaining
+from ._breaker import BreakerStats, CircuitBreaker
+from ._budget import BudgetStats, RetryBudget
+from ._bulkhead import Bulkhead, BulkheadStats
+from ._deadline import deadline
+from ._events import Event, listen
+from ._fallback import fallback
+from ._lease import Guard, Lease
+from ._pipeline import Pipeline
+from ._policy import Policy, SupportsBind
+from ._rates import FailureRate, SlowRate
+from ._registry import find, policies
+from ._retry import Attempt, retry
+from ._timeout import timeout
+from .errors import (
+    BulkheadFull,
+    CircuitOpen,
+    OutOfTime,
+    RateLimited,
+    Rejected,
+    ResilienceError,
+    ResilienceWarning,
+    Throttled,
+    TimedOut,
+)
+
+__all__ = [
+    "Attempt",
+    "BreakerStats",
+    "BudgetStats",
+    "Bulkhead",
+    "BulkheadFull",
+    "BulkheadStats",
+    "CircuitBreaker",
+    "CircuitOpen",
+    "Event",
+    "FailureRate",
+    "Guard",
+    "Lease",
+    "OutOfTime",
+    "Pipeline",
+    "Policy",
+    "RateLimited",
+    "Rejected",
+    "ResilienceError",
+    "ResilienceWarning",
+    "RetryBudget",
+    "SlowRate",
+    "SupportsBind",
+    "Throttled",
+    "TimedOut",
+    "deadline",
+    "errors",
+    "events",
+    "fallback",
+    "find",
+    "http",
+    "listen",
+    "policies",
+    "remaining",
+    "retry",
+    "testing",
+    "timeout",
+]
