@@ -19,7 +19,10 @@ More: `resilience.http` (which answers are worth another try), `resilience.testi
 `resilience.events` (what `listen` hears).
 """
 
-from . import errors, events, http, testing
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import errors, events
 from ._ambient import remaining
 from ._breaker import BreakerStats, CircuitBreaker
 from ._budget import BudgetStats, RetryBudget
@@ -45,6 +48,9 @@ from .errors import (
     Throttled,
     TimedOut,
 )
+
+if TYPE_CHECKING:
+    from . import http, testing
 
 __all__ = [
     "Attempt",
@@ -84,3 +90,10 @@ __all__ = [
     "testing",
     "timeout",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `http` and `testing` with their first use: most processes need one of them at most."""
+    if name in ("http", "testing"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
