@@ -1,0 +1,202 @@
+"""Waiting, once for all: threads, asyncio tasks and trio tasks may stand in one queue.
+
+A waiter is made by whoever will wait, where it will wait, and can be woken from anywhere. To be woken says nothing yet:
+what a waiter waits for is written down by those who wake it, under their own lock, and it looks there each time. So a
+wake-up too many, or one that comes late, does no harm; and one that cannot be delivered says so.
+
+This module knows nothing of what is waited for.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import sys
+import threading
+import warnings
+from collections.abc import Hashable
+from typing import Any
+
+from ._clock import clock
+from .errors import ResilienceWarning
+
+_MOST_WARNED = 1_000
+
+_warned: set[str] = set()
+
+
+class ThreadWaiter:
+    """A thread that waits: all of its thread waits with it.
+
+    Attributes:
+        home: The same for every thread.
+        number: Its turn in a queue; the queue's to set.
+    """
+
+    __slots__ = ("_bell", "number")
+
+    home: Hashable = None
+
+    def __init__(self) -> None:
+        self.number = -1
+        self._bell = threading.Lock()
+        self._bell.acquire()
+
+    def wake(self) -> bool:
+        """Wake it, from any thread; always delivered."""
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self._bell.release()
+        return True
+
+    def wait(self, seconds: float | None) -> None:
+        """Wait until woken, at most so many seconds; `None`: without limit."""
+        clock.acquire(self._bell, seconds)
+
+
+class AsyncioWaiter:
+    """An asyncio task that waits, on a future of its own loop.
+
+    Attributes:
+        home: The event loop.
+        number: Its turn in a queue; the queue's to set.
+    """
+
+    __slots__ = ("_bell", "home", "number")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.number = -1
+        self.home = loop
+        self._bell = loop.create_future()
+
+    def wake(self) -> bool:
+        """Wake it, from any thread; false if its loop is closed."""
+        if _running_loop() is self.home:
+            self._ring()
+            return True
+        try:
+            self.home.call_soon_threadsafe(self._ring)
+        except RuntimeError:
+            return False
+        return True
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait until woken, at most so many seconds; `None`: without limit."""
+        cancel = None if seconds is None else clock.call_later(self.home, seconds, self._ring)
+        try:
+            await self._bell
+        finally:
+            if cancel is not None:
+                cancel()
+        self._bell = self.home.create_future()
+
+    def _ring(self) -> None:
+        if not self._bell.done():
+            self._bell.set_result(None)
+
+
+class TrioWaiter:
+    """A trio task that waits, on an event.
+
+    Attributes:
+        home: The trio run's token.
+        number: Its turn in a queue; the queue's to set.
+    """
+
+    __slots__ = ("_bell", "_trio", "home", "number")
+
+    def __init__(self, trio: Any) -> None:
+        self.number = -1
+        self._trio = trio
+        self.home: Any = trio.lowlevel.current_trio_token()
+        self._bell: Any = trio.Event()
+
+    def wake(self) -> bool:
+        """Wake it, from any thread; false if its run is over."""
+        if _trio_token(self._trio) is self.home:
+            self._ring()
+            return True
+        try:
+            self.home.run_sync_soon(self._ring)
+        except self._trio.RunFinishedError:
+            return False
+        return True
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait until woken, at most so many seconds; `None`: without limit."""
+        with self._trio.CancelScope() as scope:
+            cancel = None if seconds is None else clock.expire(scope, seconds)
+            try:
+                await self._bell.wait()
+            finally:
+                if cancel is not None:
+                    cancel()
+        self._bell = self._trio.Event()
+
+    def _ring(self) -> None:
+        self._bell.set()
+
+
+Waiter = ThreadWaiter | AsyncioWaiter | TrioWaiter
+"""Whoever waits; `wake` is the same for all."""
+
+
+def task_waiter() -> AsyncioWaiter | TrioWaiter:
+    """A waiter for the running task."""
+    trio = _trio_here()
+    return AsyncioWaiter(asyncio.get_running_loop()) if trio is None else TrioWaiter(trio)
+
+
+def warn_if_blocking(policy: str, instead: str) -> None:
+    """Warn, once per policy, that a wait is about to block a thread in which an event loop runs.
+
+    Args:
+        policy: The name of the policy that is about to wait.
+        instead: What to do instead, as the end of a sentence.
+    """
+    if policy in _warned or (_running_loop() is None and _trio_here() is None):
+        return
+    if len(_warned) >= _MOST_WARNED:
+        _warned.clear()
+    _warned.add(policy)
+    warnings.warn(
+        f"{policy} is about to block a thread that runs an event loop, and with it every task there; {instead}",
+        ResilienceWarning,
+        stacklevel=_levels_inside(),
+    )
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _trio_here() -> Any:
+    """The trio module, if the running code is a trio task; nobody else needs it imported.
+
+    Asked before asyncio: a trio run may be the guest of an asyncio loop in the same thread.
+    """
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return None
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return None
+    return trio
+
+
+def _trio_token(trio: Any) -> Any:
+    """The token of the trio run in this thread, if any."""
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None
+
+
+def _levels_inside() -> int:
+    """How many calls up, as `warnings.warn` counts for its caller, the first line outside this package stands."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "resilience":
+        level, frame = level + 1, frame.f_back
+    return level
