@@ -39,8 +39,11 @@ class Matcher:
         """Whether the error is meant; never for one that is no `Exception`, such as a cancellation."""
         if not isinstance(error, Exception):
             return False
-        if isinstance(error, self.types) or any(predicate(error) for predicate in self.predicates):
+        if isinstance(error, self.types):
             return True
+        for predicate in self.predicates:  # not any(): what a predicate raises comes out as it is, StopIteration too
+            if predicate(error):
+                return True
         if isinstance(error, ExceptionGroup):
             group = cast("ExceptionGroup[Exception]", error)
             return bool(self.types) and all(_leaves_match(leaf, self.types) for leaf in group.exceptions)

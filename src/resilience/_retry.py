@@ -10,6 +10,7 @@ floor, and a mark on the exception that was given up on, so that an outer retry 
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -20,6 +21,7 @@ from ._clock import clock
 from ._core.retry_after import retry_after_of
 from ._matching import Matcher, On, Predicate
 from ._policy import Recipe
+from ._raising import reraise
 from ._traits import Role, Traits
 from ._waiters import warn_if_blocking
 from .errors import OutOfTime
@@ -189,13 +191,17 @@ class retry(Recipe):
             role=Role.RETRY,
             summary=f"retry: up to {most} calls on {plan.matches!r}",
             most_calls=self._most,
-            waits=(self._most - 1) * plan.max_wait if self._most > 1 else 0.0,
+            waits=(self._most - 1) * plan.max_wait if self._most > 1 and plan.max_wait > 0 else 0.0,
             raises=(OutOfTime,),
             handles=plan.matches,
         )
 
     def __iter__(self) -> "Iterator[Attempt]":
-        """`for attempt in retry(...): with attempt:` repeats a block."""
+        """`for attempt in retry(...): with attempt:` repeats a block.
+
+        Leave the loop from inside the block, by `return` or `break`: between two attempts, a failure is under way that
+        would get lost.
+        """
         return self._loop()
 
     def __aiter__(self) -> "AsyncIterator[Attempt]":
@@ -216,19 +222,18 @@ class retry(Recipe):
         """Go on after a first attempt that was no success."""
         rounds = self._rounds.Rounds(self._plan, seen, started, fn, args, kwargs)
         try:
-            while (wait := rounds.after(failure, result)) is not None:
-                failure = result = None
-                _sleep(self.label, wait)
-                if not rounds.begin():
-                    break
-                try:
-                    result = fn(*args, **kwargs)
-                except Exception as error:
-                    failure = error
-        except BaseException as interruption:
-            rounds.interrupted(interruption)
-            raise
-        failure = None
+            with rounds:
+                while (wait := rounds.after(failure, result)) is not None:
+                    failure = result = None
+                    _sleep(self.label, wait)
+                    if not rounds.begin():
+                        break
+                    try:
+                        result = fn(*args, **kwargs)
+                    except Exception as error:
+                        failure = error
+        finally:
+            failure = None  # no cycle through this frame
         return rounds.outcome()
 
     async def _arepeat(
@@ -237,19 +242,18 @@ class retry(Recipe):
         """The async twin of `_repeat`."""
         rounds = self._rounds.Rounds(self._plan, seen, started, fn, args, kwargs)
         try:
-            while (wait := rounds.after(failure, result)) is not None:
-                failure = result = None
-                await clock.asleep(wait)
-                if not rounds.begin():
-                    break
-                try:
-                    result = await fn(*args, **kwargs)
-                except Exception as error:
-                    failure = error
-        except BaseException as interruption:
-            rounds.interrupted(interruption)
-            raise
-        failure = None
+            with rounds:
+                while (wait := rounds.after(failure, result)) is not None:
+                    failure = result = None
+                    await clock.asleep(wait)
+                    if not rounds.begin():
+                        break
+                    try:
+                        result = await fn(*args, **kwargs)
+                    except Exception as error:
+                        failure = error
+        finally:
+            failure = None  # no cycle through this frame
         return rounds.outcome()
 
 
@@ -267,6 +271,7 @@ class Attempt:
         self.number = number
 
     def __enter__(self) -> Self:
+        self._loop.entered()
         return self
 
     def __exit__(
@@ -296,7 +301,8 @@ class _Loop:
         wait = self._next_wait()
         if wait is None:
             raise StopIteration
-        _sleep(self._plan.label, wait)
+        with self._rounds or nullcontext():
+            _sleep(self._plan.label, wait)
         return self._attempt()
 
     def __aiter__(self) -> Self:
@@ -307,8 +313,14 @@ class _Loop:
         if wait is None:
             raise StopAsyncIteration
         if self._rounds is not None:
-            await clock.asleep(wait)
+            with self._rounds:
+                await clock.asleep(wait)
         return self._attempt()
+
+    def entered(self) -> None:
+        """A block begins."""
+        if not self._pending:
+            raise RuntimeError("an attempt is good for one block, and this one was used; take the next from the loop")
 
     def left(self, error: BaseException | None) -> bool:
         """The block ended; whether its exception is swallowed because another attempt follows."""
@@ -317,14 +329,18 @@ class _Loop:
         if error is None:
             if self._rounds is not None:
                 self._rounds.after(None, None)
-                self._rounds.outcome()
+                self._rounds.settle()
+            return False
+        if not isinstance(error, Exception):
+            if self._rounds is not None:
+                self._rounds.interrupted(error)
             return False
         rounds = self._rounds = self._rounds or self._make(self._plan, self._seen, self._started, None, (), {})
-        if not isinstance(error, Exception):
-            rounds.interrupted(error)
-            return False
-        self._wait = self._ask(rounds, error)
-        return self._wait is not None or self._let_out(rounds, error)
+        with rounds:
+            self._wait = rounds.after(error, None)
+        if self._wait is None:
+            self._let_out(rounds, error)
+        return self._wait is not None
 
     def _next_wait(self) -> float | None:
         if self._pending:
@@ -338,25 +354,20 @@ class _Loop:
             self._seen, self._started = self._plan.open_call()
         elif not self._rounds.begin():
             self._wait = None
-            self._rounds.outcome()
+            self._let_out(self._rounds, None)
         self._pending = True
         return Attempt(self, 1 if self._rounds is None else self._rounds.attempts)
 
-    def _ask(self, rounds: "Rounds", error: Exception) -> float | None:
+    def _let_out(self, rounds: "Rounds", error: Exception | None) -> None:
+        """Raise what the caller gets, unless that is the very exception that is on its way."""
+        final, _ = rounds.settle()
         try:
-            return rounds.after(error, None)
-        except BaseException as interruption:
-            rounds.interrupted(interruption)
-            raise
-
-    def _let_out(self, rounds: "Rounds", error: Exception) -> bool:
-        """Raise what the caller gets; false if that is the very exception that is on its way."""
-        try:
-            rounds.outcome()
-        except Exception as final:
-            if final is not error:
-                raise
-        return False
+            if isinstance(final, StopIteration | StopAsyncIteration) and error is None:
+                raise RuntimeError("the block raised what would end the loop as if all were well") from final
+            if final is not None and final is not error:
+                reraise(final)
+        finally:
+            final = None  # no cycle through this frame
 
 
 def _sleep(label: str, wait: float) -> None:

@@ -6,52 +6,78 @@ for the wait and for the stop; the rest is what makes a retry safe: the budget, 
 floor, and the mark of an inner retry that gave up.
 """
 
-import math
+import os
+import reprlib
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, Self, cast
 
 from ._ambient import ambient, require_time, seconds_left
 from ._budget import NoBudget, RetryBudget
 from ._clock import clock
+from ._core.outcomes import leaves, peek
+from ._core.retry_after import LONGEST
 from ._events import GaveUp, Recovered, Retrying, emit
 from ._matching import Matcher
-from ._raising import annotate, reraise
+from ._raising import annotate, follow, reraise
 from ._strategies import CallState, Stop, Wait
 from .errors import Rejected
 
 _MARK = "__resilience_gave_up__"
 
 
+class _Mark(int):
+    """The number of a mark. It says nothing to another process, so it is not pickled with the exception."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, (0,)
+
+
 class _Marks:
     """Numbers the marks that retries leave on what they gave up on.
 
-    A retry reads `made` before an attempt: a higher mark on its exception was made by a retry inside that attempt, a lower
-    one is left from another call that raised the same object.
+    A retry reads `made` before an attempt: a higher mark on its exception was made by a retry inside that attempt, a
+    lower one is left from another call that raised the same object. Where tasks share one exception object, a retry
+    beside may have left the mark in the meantime; it cannot be told apart from one in a child task, and counts as inside:
+    in doubt, fewer calls. A group is marked on its leaves, which survive `except*`.
     """
 
     __slots__ = ("_lock", "made")
 
     def __init__(self) -> None:
         self.made = 0
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """A forked child must not wait for a thread that it does not have."""
         self._lock = threading.Lock()
 
     def leave_on(self, error: BaseException) -> None:
         with self._lock:
             self.made += 1
-            number = self.made
-        # An exception class with slots and no dict cannot be marked; it is retried by an outer retry, as without us.
-        getattr(error, "__dict__", {})[_MARK] = number
+            number = _Mark(self.made)
+        for leaf in leaves(error):
+            # An exception that hides its dict cannot be marked; an outer retry repeats it, as without us.
+            with suppress(Exception):
+                cast("Any", leaf).__dict__[_MARK] = number
 
     def newer_on(self, error: BaseException, number: int) -> bool:
-        if isinstance(error, BaseExceptionGroup):
-            group = cast("BaseExceptionGroup[BaseException]", error)
-            return any(self.newer_on(leaf, number) for leaf in group.exceptions)
-        return bool(getattr(error, "__dict__", {}).get(_MARK, 0) > number)
+        return any(_mark_on(leaf) > number for leaf in leaves(error))
+
+
+def _mark_on(leaf: object) -> int:
+    attributes = peek(leaf, "__dict__")
+    return cast("dict[str, int]", attributes).get(_MARK, 0) if isinstance(attributes, dict) else 0
 
 
 marks = _Marks()
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=marks.after_fork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +111,7 @@ class Plan:
 
 
 class Rounds:
-    """The attempts of one call, from the first failure on.
+    """The attempts of one call, from the first failure on. Whatever leaves a block `with rounds:` interrupts them.
 
     Args:
         plan: The options.
@@ -116,7 +142,9 @@ class Rounds:
         self._failure, self._result = failure, result
         if not isinstance(failure, Rejected):
             self._own = (failure, result)
-        if not self._plan.concerns(failure, result):
+        # The shell has asked about the first result already; a predicate is asked once about each.
+        judged = failure is None and self.attempts == 1
+        if not judged and not self._plan.concerns(failure, result):
             self.reason = None if failure is None else "the error is not one that on= names"
             return None
         if failure is not None and not self._plan.again and marks.newer_on(failure, self._seen):
@@ -141,26 +169,40 @@ class Rounds:
         return True
 
     def outcome(self) -> Any:
-        """Return or raise what the caller gets: the last attempt's own outcome, with our note on it."""
+        """Return or raise what the caller gets."""
+        failure, result = self.settle()
+        try:
+            if failure is not None:
+                reraise(failure)
+            return result
+        finally:
+            failure = None  # no cycle through this frame
+
+    def settle(self) -> tuple[Exception | None, Any]:
+        """It is over: what the caller gets, which is the last attempt's own outcome, with our note on it."""
         failure, result, refusal = self._failure, self._result, None
         if isinstance(failure, Rejected) and self._own is not None:
             refusal = failure
             failure, result = self._own
         self._tell(failure, refusal)
         self._forget()
-        try:
-            if failure is not None:
-                reraise(failure)
-            return result
-        finally:
-            failure = refusal = None  # no cycle through this frame
+        return failure, result
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.interrupted(error)
 
     def interrupted(self, error: BaseException) -> None:
         """Something else ended the call: a cancellation, or an option of the user's that raised."""
         reason = f"{type(error).__name__} ended it"
         emit(GaveUp(self._plan.label, self.attempts, reason, error))
-        if isinstance(error, Exception) and error.__context__ is None and error is not self._failure:
-            error.__context__ = self._failure
+        if isinstance(error, Exception):
+            follow(error, self._failure)
         self._forget()
 
     def _wait(self) -> float:
@@ -169,7 +211,7 @@ class Rounds:
         wait = plan.wait(state)
         asked = plan.retry_after(self._result if self._failure is None else self._failure)
         if not _is_wait(wait) or not (asked is None or _is_wait(asked)):
-            self.reason = f"wait= answered {wait!r}, retry_after= {asked!r}, which is no wait"
+            self.reason = f"wait= answered {_show(wait)}, retry_after= {_show(asked)}, which is no wait"
             return 0.0
         wait = max(cast("float", wait), asked or 0.0)
         left = seconds_left()
@@ -226,4 +268,12 @@ class Rounds:
 
 
 def _is_wait(seconds: object) -> bool:
-    return isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0
+    return isinstance(seconds, int | float) and 0 <= seconds <= LONGEST
+
+
+def _show(answer: object) -> str:
+    """An answer in a note: bounded, whatever it is."""
+    try:
+        return reprlib.repr(answer)
+    except ValueError:  # an int of thousands of digits
+        return "a number beyond all bounds"
