@@ -40,6 +40,7 @@ class RetryBudget:
     Attributes:
         pressed: Whether a retry was asked for within the last `window`. Only then do calls pay in: what they would have paid
             before has faded by the time it could be needed, and the reserve is full. So calm costs one look at this.
+            Always true of a budget without a reserve, which lives by what calls have paid in.
 
     Args:
         ratio: Retries per call, in the long run. Default 0.2: the load on the service stays below 120 %.
@@ -49,7 +50,8 @@ class RetryBudget:
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: An argument is negative, not finite, or senseless.
+        ValueError: An argument is negative, not finite, or senseless: a `minimum_per_second` that never saves up one
+            whole retry within `window`.
     """
 
     __slots__ = (
@@ -62,6 +64,7 @@ class RetryBudget:
         "_options",
         "_read",
         "_refused",
+        "_saves",
         "name",
         "pressed",
     )
@@ -80,13 +83,14 @@ class RetryBudget:
             _checks.number("minimum_per_second", minimum_per_second, least=0.0),
             _checks.seconds("window", window),
         )
+        self._saves = _has_reserve(*self._options[1:])
         self._lock = threading.Lock()
         self._calls = count()
         self._read = 0
         self._granted = 0
         self._refused = 0
         self._asked = clock.now()
-        self.pressed = False
+        self.pressed = not self._saves
         self._machine = Budget(*self._options, clock.now())
         _live.enrol(self)
 
@@ -94,7 +98,7 @@ class RetryBudget:
         """One more call, while the budget is pressed. Takes no lock: the count is read only where a retry asks."""
         next(self._calls)
         if clock.now() - self._asked > self._options[2]:
-            self.pressed = False
+            self.pressed = not self._saves
 
     def take(self) -> bool:
         """Ask for one retry: check and take in one step. False if the budget is spent."""
@@ -128,13 +132,14 @@ class RetryBudget:
             calls = self._paid_in()
             kept = (self._machine, self._granted, self._refused, self._asked, self.pressed)
             self._machine, self._granted, self._refused = Budget(*self._options, clock.now()), 0, 0
-            self._asked, self.pressed = clock.now(), False
+            self._asked, self.pressed = clock.now(), not self._saves
             self._read += calls
 
         def put_back() -> None:
             with self._lock:
                 self._machine, self._granted, self._refused, self._asked, self.pressed = kept
-                self._read += self._paid_in() - calls
+                since = self._paid_in() - calls
+                self._read += since
 
         return put_back
 
@@ -147,6 +152,16 @@ class RetryBudget:
     def __repr__(self) -> str:
         ratio, minimum, window = self._options
         return f"RetryBudget({ratio:g}, minimum_per_second={minimum:g}, window={window:g})"
+
+
+def _has_reserve(minimum: float, window: float) -> bool:
+    """Whether there is a reserve at all; one that never holds a whole retry is no reserve."""
+    if 0.0 < minimum * window < 1.0:
+        raise ValueError(
+            f"minimum_per_second must be 0, or save up at least one retry within window ({window:g} s), got "
+            f"{minimum!r}: that is {minimum * window:.3g}; make window at least {1.0 / minimum:.4g}"
+        )
+    return minimum > 0.0
 
 
 class NoBudget:
