@@ -69,7 +69,7 @@ def takes_one(name: str, function: object) -> Callable[[Any], Any]:
     """A callable that can be called with one positional argument."""
     if not callable(function) or isinstance(function, type):
         raise TypeError(f"{name} must be a function of one argument, got {function!r}")
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         raise TypeError(
             f"{name} must be a plain function, got the coroutine function {function!r}: its answer is needed at once"
         )

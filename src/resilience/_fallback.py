@@ -5,7 +5,7 @@ types say so.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar, cast, overload
 
 from ._checks import takes_one
@@ -188,11 +188,13 @@ class _constant:
     __slots__ = ("_value",)
 
     def __init__(self, value: object) -> None:
-        if not isinstance(value, Hashable):
+        try:
+            hash(value)  # not `isinstance(value, Hashable)`: a tuple may hold a list
+        except TypeError:
             raise ValueError(
                 f"the value {value!r} is mutable, and all calls would share it; give a function that makes a new one: "
                 f"to=lambda *args, **kwargs: {value!r}"
-            )
+            ) from None
         self._value = value
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

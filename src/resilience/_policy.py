@@ -124,8 +124,11 @@ class Recipe(Policy):
 
     def _recall(self, *positional: Any, **options: Any) -> None:
         """Remember what was given and is no default, for `repr` and `pickle`."""
-        defaults = inspect.signature(type(self).__init__).parameters
-        self._given = (positional, {key: value for key, value in options.items() if value is not defaults[key].default})
+        parameters = inspect.signature(type(self).__init__).parameters
+        defaults = {key: parameter.default for key, parameter in parameters.items()}
+        # A subclass may have parameters of its own: then all is written out.
+        given = {key: value for key, value in options.items() if key not in defaults or value is not defaults[key]}
+        self._given = (positional, given)
 
     def __reduce__(self) -> tuple[Any, ...]:
         positional, options = self._given
