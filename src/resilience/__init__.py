@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import errors, events
 from ._ambient import remaining
-from ._breaker import BreakerStats, CircuitBreaker
+from ._breaker import CircuitBreaker
+from ._breaking import BreakerStats
 from ._budget import BudgetStats, RetryBudget
 from ._bulkhead import Bulkhead, BulkheadStats
 from ._deadline import deadline

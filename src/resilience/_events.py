@@ -175,6 +175,11 @@ def emit(event: Event) -> None:
             logger.exception("the listener %r raised while told of %r", listener, event)
 
 
+def listening() -> bool:
+    """Whether anybody listens: where events come thick and fast, it spares making one that nobody hears."""
+    return bool(_listeners)
+
+
 class listen:
     """Hear every event of every policy in this process.
 

@@ -1,0 +1,34 @@
+"""What an error says about the health of the service that raised it.
+
+For every policy that judges health. A refusal of a policy of ours is no evidence, nor is what was cancelled or never
+ran. The questions are the user's code: they may be slow and may raise, so nothing of this is asked under a lock.
+"""
+
+from ._core.outcomes import leaves
+from ._core.states import Outcome
+from ._matching import Matcher
+from ._results import NotAwaitedError
+from .errors import Rejected
+
+_LONGEST_TEXT = 200
+
+
+def judged(error: BaseException, on: Matcher, ignore: Matcher) -> Outcome:
+    """What an error says about the service."""
+    if not isinstance(error, Exception):
+        return Outcome.CANCELLED
+    if isinstance(error, NotAwaitedError) or ignore(error):
+        return Outcome.IGNORED
+    if all(isinstance(leaf, Rejected) and not on.names(leaf) for leaf in leaves(error)):
+        return Outcome.IGNORED
+    return Outcome.FAILURE if on(error) else Outcome.IGNORED
+
+
+def described(error: BaseException) -> str:
+    """The error as text, to be kept without keeping it: type and message, at most so many characters."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - it is the user's class
+        text = "(its text cannot be had)"
+    name = type(error).__qualname__
+    return f"{name}: {text[:_LONGEST_TEXT]}" if text else name

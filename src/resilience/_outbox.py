@@ -1,0 +1,56 @@
+"""Telling what happened in the order in which it happened, with many threads and without a lock held meanwhile.
+
+Who changes something under a lock posts the news in there; afterwards, outside, whoever comes first tells all of it.
+News that arises meanwhile, also from a listener that changes something itself, is told by the same thread, after the
+rest.
+"""
+
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+from ._events import Event, emit
+
+E = TypeVar("E", bound=Event)
+
+
+class Outbox(Generic[E]):
+    """Events that wait to be told."""
+
+    __slots__ = ("_lock", "_telling", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: deque[E] = deque()
+        self._lock = threading.Lock()
+        self._telling = False
+
+    def post(self, event: E) -> None:
+        """Add an event; to be called under the lock that makes the order."""
+        self._waiting.append(event)
+
+    def tell(self) -> None:
+        """Tell everything that waits, unless another thread, or a frame further out, is at it."""
+        if not self._waiting or not self._begin():
+            return
+        try:
+            while (event := self._next()) is not None:
+                emit(event)
+        except BaseException:  # an interrupt in a listener: what is left is told with the next news
+            self._telling = False
+            raise
+
+    def after_fork(self) -> None:
+        """In a forked child: the parent's news is not ours to tell."""
+        self._waiting.clear()
+        self._lock = threading.Lock()
+        self._telling = False
+
+    def _begin(self) -> bool:
+        with self._lock:
+            began, self._telling = not self._telling, True
+        return began
+
+    def _next(self) -> E | None:
+        with self._lock:
+            self._telling = bool(self._waiting)
+            return self._waiting.popleft() if self._waiting else None
