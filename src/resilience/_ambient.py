@@ -4,19 +4,21 @@ One context variable. `deadline` announces (it never cuts), `timeout` announces 
 start an attempt, sleep, or queue asks here first: nothing starts that cannot end in time.
 """
 
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import overload
 
 from . import _checks
 from ._clock import clock
-from ._events import Refused, emit
+from ._events import refused
 from .errors import OutOfTime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Deadline:
     """A moment by which the current work should end.
+
+    Not frozen, though nobody changes one that is announced: a frozen one takes five times as long to make.
 
     Attributes:
         expires: The moment, on the library's clock.
@@ -35,6 +37,14 @@ def nearest(expires: float, *, enforced: bool) -> Deadline:
     """The deadline to announce for work that should end by `expires`: an earlier one outside stays in force."""
     outer = ambient.get()
     return outer if outer is not None and outer.expires <= expires else Deadline(expires, enforced)
+
+
+def withdraw(announced: Token[Deadline | None]) -> None:
+    """Take an announcement back; in another context than it was made in, there is nothing of ours to take back."""
+    try:
+        ambient.reset(announced)
+    except ValueError:
+        pass
 
 
 def seconds_left() -> float | None:
@@ -63,7 +73,7 @@ def require_time(policy: str) -> None:
             None,
             "the deadline is past, so nothing was started; give the caller's deadline more time, or do less before this call",
         )
-        emit(Refused(policy, refusal))
+        refused(policy, refusal)
         raise refusal
 
 

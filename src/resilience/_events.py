@@ -180,6 +180,12 @@ def listening() -> bool:
     return bool(_listeners)
 
 
+def refused(policy: str, error: BaseException) -> None:
+    """Tell of a refusal. While nobody listens it costs one look: under overload, refusing is what must stay cheap."""
+    if _listeners:
+        emit(Refused(policy, error))
+
+
 class listen:
     """Hear every event of every policy in this process.
 
