@@ -16,7 +16,7 @@ from time import monotonic
 
 from rich.console import Console
 
-from resilience import StateChanged, listen
+from resilience import events, listen
 
 from . import client
 from .audit import Limits, audit
@@ -72,12 +72,12 @@ def run(seconds: float, rate: float, seed: int, console: Console) -> Record:
     with ServiceProcess(seconds, seed, record.requests) as service, listen(partial(_hear, record, service.starts)):
         load = Load(service.url, service.starts, record, stop)
         with ThreadPoolExecutor(2) as streams:
-            running = [
+            running: list[Future[None]] = [
                 streams.submit(load.from_threads, plan(rate, seconds, seed)),
                 streams.submit(asyncio.run, load.from_tasks(plan(rate, seconds, seed + 1))),
             ]
             try:
-                watch(record, schedule, service.starts, lambda: not all(map(Future.done, running)), console)
+                watch(record, schedule, service.starts, lambda: not all(stream.done() for stream in running), console)
             finally:
                 stop.set()
         for stream in running:
@@ -93,8 +93,8 @@ def _console() -> Console:
     return Console(width=PLAIN_WIDTH)
 
 
-def _hear(record: Record, began: float, event: object) -> None:
-    if isinstance(event, StateChanged):
+def _hear(record: Record, began: float, event: events.Event) -> None:
+    if isinstance(event, events.StateChanged):
         record.transitions.append(Transition(monotonic() - began, event.after, event.reason))
 
 

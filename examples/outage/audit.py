@@ -71,7 +71,7 @@ def budget(record: Record, limits: Limits) -> Finding:
     over = requests - (calls + retries)
     return Finding(
         "budget",
-        "no more requests reach the service than calls plus the retry budget",
+        "requests stay within calls plus the retry budget",
         f"{requests} requests ≤ {calls} calls + {retries:.0f} retries",
         (f"{over:.1f} too many",) if over > 0 else (),
     )
@@ -107,7 +107,7 @@ def lost(record: Record, _: Limits) -> Finding:
     seen = Counter((request.call, request.attempt) for request in record.requests)
     return Finding(
         "lost",
-        "every call ends once, and every request is one attempt of one call",
+        "each call ends once, each request is one attempt",
         f"{len(record.planned)} begun, {ended.total()} ended, {len(seen)} requests matched",
         (
             *(f"{name} ended {ended[name]} times" for name in record.planned if ended[name] != 1),
@@ -122,7 +122,7 @@ def lost(record: Record, _: Limits) -> Finding:
     )
 
 
-def peace(record: Record, _: Limits) -> Finding:
+def retry_after(record: Record, _: Limits) -> Finding:
     """Nobody comes back before the `Retry-After` of a 503 that arrived is over."""
     asked = {(request.call, request.attempt): request.retry_after for request in record.requests if request.retry_after}
     waits = [
@@ -131,32 +131,32 @@ def peace(record: Record, _: Limits) -> Finding:
         if before.ended and before.error == "HTTPStatusError" and (call.id, before.number) in asked
     ]
     return Finding(
-        "peace",
-        "no retry comes before the service's Retry-After is over",
-        f"{len(asked)} asked for peace, {len(waits)} were retried",
+        "retry_after",
+        "no retry comes before a Retry-After is over",
+        f"{len(asked)} answers asked for a wait, {len(waits)} of them retried",
         tuple(f"{call.id}/{number} after {wait:.3f} s" for call, number, wait, least in waits if wait < (least or 0)),
     )
 
 
-def crowd(record: Record, limits: Limits) -> Finding:
+def bulkhead(record: Record, limits: Limits) -> Finding:
     """Threads and tasks together never exceed the bulkhead."""
     attempts = [attempt for call in record.calls for attempt in call.attempts]
     most = _most_at_once(attempts)
     return Finding(
-        "crowd",
-        f"never more than {limits.at_once} attempts at once, threads and tasks together",
+        "bulkhead",
+        f"at most {limits.at_once} attempts at once, in threads and tasks",
         f"at most {most} of {len(attempts)}",
         (f"{most} at once",) if most > limits.at_once else (),
     )
 
 
-def silence(record: Record, limits: Limits) -> Finding:
+def circuit(record: Record, limits: Limits) -> Finding:
     """An open circuit starts nothing, but for what was admitted just before and waited for its place."""
     grace = limits.queued + limits.slack
     spans = [(begin + grace, end) for begin, end, state in record.states(record.end) if state == "open"]
     return Finding(
-        "silence",
-        "while the circuit is open nothing is started",
+        "circuit",
+        "while the circuit is open nothing starts",
         f"{len(spans)} times open, {sum(max(0.0, end - begin) for begin, end in spans):.1f} s of silence",
         tuple(
             f"{call.id}/{attempt.number} at {attempt.started:.2f} s"
@@ -168,7 +168,7 @@ def silence(record: Record, limits: Limits) -> Finding:
 
 
 CHECKS: dict[str, Callable[[Record, Limits], Finding]] = {
-    check.__name__: check for check in (budget, deadline, refusal, lost, peace, crowd, silence)
+    check.__name__: check for check in (budget, deadline, refusal, lost, retry_after, bulkhead, circuit)
 }
 """Every promise by its name."""
 

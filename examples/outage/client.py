@@ -18,7 +18,7 @@ from .records import Call
 DEADLINE = 1.5
 """Seconds that a call may last, all its retries and waits included."""
 
-ATTEMPT = 0.5
+ATTEMPT = 0.4
 """Seconds that one attempt may last."""
 
 AT_ONCE = 12
@@ -30,9 +30,7 @@ QUEUED = 0.1
 RETRY_RATIO, RETRY_FLOOR, RETRY_WINDOW = 0.2, 2.0, 5.0
 """Retries per call, retries per second that are always allowed, and the seconds over which both are reckoned."""
 
-breaker = CircuitBreaker(
-    "shop", trip=(5, FailureRate(0.5, seconds=2.0, minimum=10)), cooldown=0.5, max_cooldown=2.0, on=unhealthy
-)
+breaker = CircuitBreaker("shop", trip=FailureRate(0.5, seconds=2.0), cooldown=0.6, max_cooldown=1.0, on=unhealthy)
 bulkhead = Bulkhead(AT_ONCE, max_wait=QUEUED, name="shop")
 budget = RetryBudget(RETRY_RATIO, minimum_per_second=RETRY_FLOOR, window=RETRY_WINDOW)
 

@@ -146,11 +146,12 @@ def _p95(calls: list[Call], axis: Axis) -> list[float]:
 
 
 def _counters(calls: list[Call]) -> Table:
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(padding=(0, 1))
     table.add_column(width=LABEL, justify="right", style=FAINT)
     for title in ("calls", "in flight", *Outcome):
-        table.add_column(width=len(title), justify="right", no_wrap=True)
-    table.add_row("", "calls", "in flight", *(Text(outcome, OUTCOME[outcome]) for outcome in Outcome))
+        colour = OUTCOME[title] if isinstance(title, Outcome) else ""
+        table.add_column(Text(title.replace(" ", "\n", 1), colour), justify="right", no_wrap=True)
+    table.show_header = True
     for side in Side:
         mine = Counter(call.outcome for call in calls if call.side is side)
         table.add_row(side, *map(str, (mine.total(), mine[None], *(mine[outcome] for outcome in Outcome))))
@@ -162,11 +163,11 @@ def _news(record: Record) -> Text:
         Text.assemble(
             (f"{change.at:{LABEL - 2}.2f} s ", FAINT),
             (f"{change.state:<10}", STATE.get(change.state, FAINT)),
-            f" {change.reason}",
+            " " + change.reason.partition("\n")[0],
         )
         for change in record.transitions[-NEWS:]
     ]
-    return Text("\n").join([*lines, *[Text("")] * (NEWS - len(lines))])
+    return Text("\n", no_wrap=True, overflow="ellipsis").join([*lines, *[Text("")] * (NEWS - len(lines))])
 
 
 def _state(record: Record) -> str:

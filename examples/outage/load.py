@@ -6,8 +6,8 @@ bounded in number and in time before it starts.
 
 import asyncio
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -59,7 +59,7 @@ class Load:
     def from_threads(self, moments: list[float]) -> None:
         """Make one call at each moment, in a thread of its own."""
         with httpx2.Client(base_url=self.url) as http, ThreadPoolExecutor(WORKERS) as pool:
-            calls = []
+            calls: list[Future[None]] = []
             for name, moment in self._expected(Side.THREADS, moments):
                 if self.stop.wait(self._until(moment)):
                     break
@@ -85,7 +85,7 @@ class Load:
             await afetch(http, call)
 
     @contextmanager
-    def _written_down(self, name: str, side: Side) -> Iterator[Call]:
+    def _written_down(self, name: str, side: Side) -> Generator[Call]:
         call = Call(name, side, self.began, time.monotonic() - self.began)
         self.record.calls.append(call)
         try:

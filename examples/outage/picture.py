@@ -51,6 +51,7 @@ def draw(record: Record, schedule: Schedule, deadline: float) -> str:
     scale = Scale(max(schedule.seconds, record.end))
     shapes = [
         *_title(record),
+        svg.group("the service's phases", list(_phases(schedule, scale))),
         *_grid(scale),
         svg.group("what the service did", list(_service(schedule, scale))),
         svg.group("the circuit breaker's states", list(_circuit(record, scale))),
@@ -100,6 +101,13 @@ def _grid(scale: Scale) -> Iterator[str]:
         x = scale.x(second)
         yield svg.line(x, CALLS[0] - 8, x, REQUESTS[1], GRID)
         yield svg.text(x, REQUESTS[1] + 18, f"{second} s", FAINT, size=11, anchor="middle")
+
+
+def _phases(schedule: Schedule, scale: Scale) -> Iterator[str]:
+    top, bottom = CALLS[0] - 8, REQUESTS[1]
+    for begin, end, phase in schedule.spans():
+        x, width = scale.x(begin), scale.x(end) - scale.x(begin)
+        yield svg.rect(x, top, width, bottom - top, PHASE[phase.name], opacity=0.06)
 
 
 def _label(y: float, *words: str) -> list[str]:

@@ -6,7 +6,7 @@ seconds since the service's start, on the machine's monotonic clock, which both 
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -66,10 +66,10 @@ class Call:
     started: float
     ended: float | None = None
     outcome: Outcome | None = None
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list[Attempt])
 
     @contextmanager
-    def attempt(self) -> Iterator[dict[str, str]]:
+    def attempt(self) -> Generator[dict[str, str]]:
         """Write down an attempt, and give the headers by which the service's record can be joined with it."""
         attempt = Attempt(len(self.attempts) + 1, time.monotonic() - self.began)
         self.attempts.append(attempt)
@@ -141,10 +141,10 @@ class Record:
         transitions: The breaker's states.
     """
 
-    planned: list[str] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-    transitions: list[Transition] = field(default_factory=list)
+    planned: list[str] = field(default_factory=list[str])
+    calls: list[Call] = field(default_factory=list[Call])
+    requests: list[Request] = field(default_factory=list[Request])
+    transitions: list[Transition] = field(default_factory=list[Transition])
 
     @property
     def end(self) -> float:

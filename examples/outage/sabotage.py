@@ -34,7 +34,7 @@ def lost(record: Record, _: Limits) -> None:
     _answered(record).outcome = None
 
 
-def peace(record: Record, _: Limits) -> None:
+def retry_after(record: Record, _: Limits) -> None:
     """A retry at once, though the service had asked to be left alone."""
     call = _answered(record)
     call.attempts[-1].error = "HTTPStatusError"
@@ -43,20 +43,20 @@ def peace(record: Record, _: Limits) -> None:
     _send_again(record, call)
 
 
-def crowd(record: Record, limits: Limits) -> None:
+def bulkhead(record: Record, limits: Limits) -> None:
     """Attempts that kept their places while others took them too."""
     attempts = [attempt for call in record.calls for attempt in call.attempts]
     for attempt in attempts[: limits.at_once + 1]:
         attempt.ended = record.end
 
 
-def silence(record: Record, _: Limits) -> None:
+def circuit(record: Record, _: Limits) -> None:
     """A circuit that was said to be open all the time."""
     record.transitions[:] = [Transition(0.0, "open", "sabotage")]
 
 
 SABOTAGE: dict[str, Callable[[Record, Limits], None]] = {
-    spoil.__name__: spoil for spoil in (budget, deadline, refusal, lost, peace, crowd, silence)
+    spoil.__name__: spoil for spoil in (budget, deadline, refusal, lost, retry_after, bulkhead, circuit)
 }
 """How to break each promise, by the audit's name for it."""
 

@@ -104,7 +104,7 @@ OUTAGE = Schedule(
         Phase("healthy", 4.0, latency=(0.02, 0.06)),
         Phase("slow", 3.0, latency=(0.1, 0.45), stalls=0.6),
         Phase("down", 4.0, latency=(0.005, 0.02), errors=0.6, resets=0.4, retry_after=1),
-        Phase("flaky", 3.0, latency=(0.02, 0.08), errors=0.25, resets=0.15),
+        Phase("flaky", 3.0, latency=(0.02, 0.08), errors=0.25, resets=0.15, retry_after=1),
         Phase("recovered", 6.0, latency=(0.02, 0.06)),
     )
 )

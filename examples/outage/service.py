@@ -19,7 +19,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from .schedule import OUTAGE, Answer, Kind, Schedule
 
@@ -53,17 +53,21 @@ class Service(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
-    server: Service
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
 
+    @property
+    def service(self) -> Service:
+        """The server, by its own type."""
+        return cast("Service", self.server)
+
     def do_GET(self) -> None:
         """Write the request down, wait as long as the schedule says, and do what it says."""
         call, attempt = self.headers.get("X-Call-Id", "?"), int(self.headers.get("X-Attempt", "0"))
-        moment, answer = self.server.decide(call, attempt)
+        moment, answer = self.service.decide(call, attempt)
         tell(call=call, attempt=attempt, at=moment, kind=answer.kind, retry_after=answer.retry_after)
-        self.server.closing.wait(answer.delay)
+        self.service.closing.wait(answer.delay)
         if answer.kind is Kind.RESET:
             self.reset()
         else:
@@ -100,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
         except ConnectionError:
             self.rfile.close()
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
         """Keep quiet: `tell` has written it down already."""
 
 
