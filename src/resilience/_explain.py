@@ -36,23 +36,28 @@ def explain(name: str, traits: Sequence[Traits]) -> Explanation:
 def _worst_case(traits: Sequence[Traits]) -> str:
     calls, seconds = 1.0, 0.0
     for layer in reversed(traits):
-        calls = layer.most_calls * calls
-        seconds = layer.most_calls * seconds + layer.waits
+        calls = _times(layer.most_calls, calls)
+        seconds = _times(layer.most_calls, seconds) + layer.waits
         if layer.cuts and (calls or seconds > layer.seconds):
             calls, seconds = 0.0, layer.seconds
-    if seconds == inf:
+    if inf in (calls, seconds):
         return "unbounded; a timeout around it would bound it"
     if not calls:
         return f"{seconds:g} s"
-    own = "the function's own duration" if calls == 1 else f"{_count(calls)} times the function's own duration"
+    own = "the function's own duration" if calls == 1 else f"{calls:g} times the function's own duration"
     return f"{own} + {seconds:g} s" if seconds else own
+
+
+def _times(calls: float, each: float) -> float:
+    """Nothing, however often, is nothing: `inf * 0` would be no number."""
+    return calls * each if each else 0.0
 
 
 def _most_calls(traits: Sequence[Traits]) -> str:
     product = 1.0
     for layer in traits:
         product *= layer.most_calls
-    return "at most " + _count(product) if product < inf else "unbounded"
+    return f"at most {product:g}" if product < inf else "unbounded"
 
 
 def _refusals(traits: Sequence[Traits]) -> str:
@@ -61,7 +66,3 @@ def _refusals(traits: Sequence[Traits]) -> str:
         kinds.update(dict.fromkeys(layer.raises))
     names = [kind.__name__ + (" (cut off)" if kind is TimedOut else " (not started)") for kind in kinds]
     return ", ".join([*names, "and whatever the function raises"])
-
-
-def _count(calls: float) -> str:
-    return "any number of" if calls == inf else f"{calls:g}"

@@ -93,11 +93,11 @@ class Guard:
     __slots__ = ("_lease", "_policy")
 
     def __init__(self, policy: Admits) -> None:
-        self._policy = policy
+        self._policy: Admits | None = policy
         self._lease: Lease | None = None
 
     def __enter__(self) -> Lease:
-        self._lease = self._policy.admit()
+        self._lease = self._take_policy().admit()
         return self._lease
 
     def __exit__(
@@ -107,10 +107,17 @@ class Guard:
             self._lease.__exit__(kind, error, trace)
 
     async def __aenter__(self) -> Lease:
-        self._lease = await self._policy.aadmit()
+        self._lease = await self._take_policy().aadmit()
         return self._lease
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
+
+    def _take_policy(self) -> Admits:
+        """For one entry only: a second one would lose the lease of the first."""
+        policy, self._policy = self._policy, None
+        if policy is None:
+            raise RuntimeError("this guard was entered before; call guard() for each block")
+        return policy

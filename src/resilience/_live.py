@@ -51,7 +51,7 @@ def enrol(policy: Live) -> None:
             f"a second {type(policy).__name__} named {policy.name!r} was made at {where}; the first was made at {there}. "
             "They do not share their state: make one and share it, or give each a name of its own",
             ResilienceWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
 

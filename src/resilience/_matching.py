@@ -2,13 +2,15 @@
 
 An exception type, a predicate (yes or no), or a tuple that may mix them. Types match an `ExceptionGroup` when every
 leaf of it matches; a predicate is asked about the group itself. Nothing else is hidden in it: `Rejected` and
-`TimedOut` are exceptions like any other.
+`TimedOut` are exceptions like any other. Only our own word that a call was wired wrongly (`NotAwaitedError`) matches
+nothing: to repeat it or to answer in its place would hide the mistake.
 """
 
 from collections.abc import Callable
 from typing import Any, cast
 
 from . import _checks
+from ._results import NotAwaitedError
 
 Predicate = Callable[[Any], bool]
 """Answers yes or no about an exception (`on=`) or a result (`on_result=`)."""
@@ -37,7 +39,7 @@ class Matcher:
 
     def __call__(self, error: BaseException) -> bool:
         """Whether the error is meant; never for one that is no `Exception`, such as a cancellation."""
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) or isinstance(error, NotAwaitedError):
             return False
         if isinstance(error, self.types):
             return True

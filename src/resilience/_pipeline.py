@@ -138,7 +138,7 @@ class Pipeline(Policy):
         return method
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _remake, (self._layers, self.name)
+        return _remake, (type(self), self._layers, self.name)
 
     def __repr__(self) -> str:
         written = [*map(repr, self._layers), *([f"name={self.name!r}"] if self.name else [])]
@@ -173,13 +173,13 @@ class PipelineGuard:
     __slots__ = ("_astack", "_makers", "_stack")
 
     def __init__(self, makers: list[Callable[[], Any]]) -> None:
-        self._makers = makers
+        self._makers: list[Callable[[], Any]] | None = makers
         self._stack = ExitStack()
         self._astack = AsyncExitStack()
 
     def __enter__(self) -> None:
         with self._stack as entering:
-            for make in self._makers:
+            for make in self._take_makers():
                 entering.enter_context(make())
             self._stack = entering.pop_all()
 
@@ -188,12 +188,18 @@ class PipelineGuard:
 
     async def __aenter__(self) -> None:
         async with self._astack as entering:
-            for make in self._makers:
+            for make in self._take_makers():
                 await entering.enter_async_context(make())
             self._astack = entering.pop_all()
 
     async def __aexit__(self, *raised: Any) -> bool | None:
         return await self._astack.__aexit__(*raised)
+
+    def _take_makers(self) -> list[Callable[[], Any]]:
+        makers, self._makers = self._makers, None
+        if makers is None:
+            raise RuntimeError("this guard was entered before; call guard() for each block")
+        return makers
 
 
 def _layers_of(part: object) -> tuple[SupportsBind, ...]:
@@ -217,16 +223,17 @@ def _joint(leases: list[Lease]) -> Lease:
 
 
 def _end_all(leases: list[Lease], ending: Ending, error: BaseException | None) -> None:
-    """End the innermost first, as blocks do."""
-    for lease in reversed(leases):
-        match ending:
-            case Ending.SUCCESS:
-                lease.succeed()
-            case Ending.FAILURE:
-                lease.fail(error)
-            case Ending.RELEASED:
-                lease.release()
+    """End the innermost first, and every one, as blocks do: also when a predicate that one of them asks raises."""
+    with ExitStack() as ends:
+        for lease in leases:
+            match ending:
+                case Ending.SUCCESS:
+                    ends.callback(lease.succeed)
+                case Ending.FAILURE:
+                    ends.callback(lease.fail, error)
+                case Ending.RELEASED:
+                    ends.callback(lease.release)
 
 
-def _remake(layers: tuple[Any, ...], name: str | None) -> Pipeline:
-    return Pipeline(*layers, name=name)
+def _remake(kind: type[Pipeline], layers: tuple[Any, ...], name: str | None) -> Pipeline:
+    return kind(*layers, name=name)

@@ -201,22 +201,24 @@ def refuse(fn: object) -> None:
 
 def is_coroutine_function(fn: object) -> bool:
     """Whether calling it gives a coroutine: a coroutine function, a partial of one, an object with an async `__call__`."""
-    while isinstance(fn, functools.partial):
-        fn = cast("Any", fn).func
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004
+    return any(map(inspect.iscoroutinefunction, _forms(_unwrapped(fn))))
 
 
 def compose(layers: Iterable[SupportsBind], fn: Function, *, attempts: bool = False) -> Function:
     """Bind a plain function to several policies, the first outermost."""
     for layer in reversed(tuple(layers)):
-        fn = layer.bind(attempt_spans(fn) if attempts and _repeats(layer) else fn)
+        if attempts and _repeats(layer):
+            fn, attempts = attempt_spans(fn), False  # the innermost that repeats is the one that sees every attempt
+        fn = layer.bind(fn)
     return fn
 
 
 def acompose(layers: Iterable[SupportsBind], fn: AsyncFunction, *, attempts: bool = False) -> AsyncFunction:
     """Bind a coroutine function to several policies, the first outermost."""
     for layer in reversed(tuple(layers)):
-        fn = layer.abind(aattempt_spans(fn) if attempts and _repeats(layer) else fn)
+        if attempts and _repeats(layer):
+            fn, attempts = aattempt_spans(fn), False
+        fn = layer.abind(fn)
     return fn
 
 
@@ -285,19 +287,27 @@ def _awaiting(fn: Function) -> AsyncFunction:
 
 def _dress(guarded: Any, fn: Any) -> Any:
     """Give the guarded function the name, signature and public attributes of the original."""
+    guarded.__qualname__ = _name_of(fn)  # for a partial or an object, which have no name of their own
+    guarded.__name__ = guarded.__qualname__.rpartition(".")[2]
     functools.update_wrapper(guarded, fn)
     for name in () if inspect.isfunction(fn) else dir(fn):
-        if not name.startswith("_") and not hasattr(guarded, name):
+        # A property is left out: to carry it over is to run it, and its answer of now would be given for ever.
+        if not name.startswith("_") and not hasattr(guarded, name) and not _is_computed(fn, name):
             setattr(guarded, name, getattr(fn, name))
     return guarded
 
 
+def _is_computed(fn: object, name: str) -> bool:
+    return isinstance(inspect.getattr_static(fn, name, None), property | functools.cached_property)
+
+
 def _makes_generator(fn: Any) -> bool:
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+    fn = _unwrapped(fn)
+    if any(kind(form) for kind in (inspect.isgeneratorfunction, inspect.isasyncgenfunction) for form in _forms(fn)):
         return True
-    # @contextmanager hides the generator behind a plain helper of contextlib.
+    # @contextmanager hides the generator behind a plain helper of contextlib; so do its decorators a plain function.
     helper = getattr(fn, "__globals__", {}).get("__name__") == "contextlib"
-    return helper and hasattr(fn, "__wrapped__")
+    return helper and _makes_generator(getattr(fn, "__wrapped__", None))
 
 
 def _repeats(layer: SupportsBind) -> bool:
@@ -310,9 +320,20 @@ def _span_of(policy: Layer, fn: Any) -> tuple[str, dict[str, str]]:
     return name, {"resilience.policy.name": name}
 
 
-def _name_of(fn: Any) -> str:
+def _unwrapped(fn: Any) -> Any:
+    """What a partial, or a partial of one, calls in the end."""
     while isinstance(fn, functools.partial):
         fn = cast("Any", fn).func
+    return fn
+
+
+def _forms(fn: object) -> tuple[object, object]:
+    """The two places that tell what a call gives: the function, and an object's `__call__`."""
+    return fn, type(fn).__call__
+
+
+def _name_of(fn: Any) -> str:
+    fn = _unwrapped(fn)
     return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 

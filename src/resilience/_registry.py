@@ -4,22 +4,26 @@ Nothing is kept alive here: a policy that nobody holds is gone.
 """
 
 from difflib import get_close_matches
-from typing import TypeVar, cast
+from typing import Any, TypeVar, overload
 
 from ._live import living
-from ._policy import Shared
+from ._policy import Policy, Shared
 
 S = TypeVar("S", bound=Shared)
 
 
-def policies(kind: type[S] | None = None) -> list[S]:
+@overload
+def policies() -> list[Policy]: ...
+@overload
+def policies(kind: type[S]) -> list[S]: ...
+def policies(kind: type[Any] = Shared) -> list[Any]:
     """All live policies that have a name, sorted by name.
 
     Args:
         kind: Only those of this class: `policies(CircuitBreaker)`. Default: all.
     """
-    named = [policy for policy in living() if isinstance(policy, kind or Shared) and policy.name is not None]
-    return cast("list[S]", sorted(named, key=lambda policy: (policy.name or "", type(policy).__name__)))
+    named = [policy for policy in living() if isinstance(policy, kind) and policy.name is not None]
+    return sorted(named, key=lambda policy: (policy.name, type(policy).__name__))
 
 
 def find(kind: type[S], name: str) -> S:

@@ -7,7 +7,6 @@ The usual result is recognised by its type in one look into a set, so the check 
 """
 
 import inspect
-import io
 import warnings
 from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -92,5 +91,8 @@ def stream_watch(name: str) -> Callable[[object], type[Any]]:
 def _is_stream(result: object) -> bool:
     if isinstance(result, GeneratorType | AsyncGeneratorType) or hasattr(type(result), "__anext__"):
         return True
-    # Iterators written in Python: clients' stream classes. Files, cursors and the like of the C world are values.
-    return inspect.isfunction(getattr(type(result), "__next__", None)) and not isinstance(result, io.IOBase)
+    # Iterators written in Python are clients' stream classes, except what can be read like a file or fetched like rows.
+    kind = type(result)
+    if hasattr(kind, "read") or hasattr(kind, "fetchone"):
+        return False
+    return inspect.isfunction(getattr(kind, "__next__", None))

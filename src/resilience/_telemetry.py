@@ -28,7 +28,8 @@ class _PublicDoor:
 
     @property
     def _TRACER_PROVIDER(self) -> object:  # noqa: N802 - the name that it stands in for
-        return api.get_tracer_provider()
+        provider = api.get_tracer_provider()
+        return None if isinstance(provider, api.ProxyTracerProvider) else provider
 
 
 providers: Any = api if hasattr(api, "_TRACER_PROVIDER") else _PublicDoor()
@@ -176,7 +177,7 @@ def _conclude(span: Span, error: BaseException | None) -> None:
         span.set_attribute("resilience.rejected_by", error.policy)
     if isinstance(error, Exception):
         span.set_attribute("error.type", _type_name(error))
-        span.set_status(Status(StatusCode.ERROR, str(error)))
+        span.set_status(Status(StatusCode.ERROR, _text_of(error)))
 
 
 def _outcome(error: BaseException | None) -> str:
@@ -191,6 +192,13 @@ def _outcome(error: BaseException | None) -> str:
             return "error"
         case _:
             return "cancelled"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - it is the user's class, and to be watched must not change the call
+        return "(its text cannot be had)"
 
 
 def _type_name(error: BaseException) -> str:
