@@ -144,7 +144,7 @@ def bulkhead(record: Record, limits: Limits) -> Finding:
     most = _most_at_once(attempts)
     return Finding(
         "bulkhead",
-        f"at most {limits.at_once} attempts at once, in threads and tasks",
+        f"at most {limits.at_once} attempts at once, both sides together",
         f"at most {most} of {len(attempts)}",
         (f"{most} at once",) if most > limits.at_once else (),
     )
