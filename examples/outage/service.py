@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from .schedule import OUTAGE, Answer, Kind, Schedule
 
-LEAD = 0.5
+LEAD = 1.0
 """Seconds between the first line and the start of the schedule: time for the caller to get ready."""
 
 BODY = b'{"answer": 42}\n'
