@@ -33,7 +33,7 @@ class RetryBudget:
 
     When a service is down, every call fails and every caller retries: three attempts each are three times the load on a
     service that cannot carry one. A budget lets single failures be retried freely, and stops the storm. It is full at the
-    start. Over any time `t` with `c` calls, at most `ratio * c + minimum_per_second * (t + window)` retries are made.
+    start. In the time `t` since then, with `c` calls, at most `ratio * c + minimum_per_second * (t + window)` retries are made.
 
     Each `retry` has one of its own unless one is passed: `retry(on=..., budget=shared)`.
 
@@ -45,7 +45,7 @@ class RetryBudget:
     Args:
         ratio: Retries per call, in the long run. Default 0.2: the load on the service stays below 120 %.
         minimum_per_second: Retries allowed per second whatever the traffic. Default 10.
-        window: Seconds (or a `timedelta`) after which what calls have paid in is worth nothing any more. Default 10 s.
+        window: Seconds (or a `timedelta`) over which what calls have paid in fades. Default 10 s.
         name: For messages and the registry.
 
     Raises:
