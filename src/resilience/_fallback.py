@@ -98,7 +98,7 @@ class fallback(Generic[U]):
         return cast("T | U", await acall_once(self.policy, fn)(*args, **kwargs))
 
     def __repr__(self) -> str:
-        return repr(self.policy).replace("Fallback", "fallback", 1)
+        return repr(self.policy)
 
 
 class Fallback(Recipe):
@@ -172,6 +172,9 @@ class Fallback(Recipe):
     def traits(self) -> Traits:
         """What a pipeline needs to know."""
         return Traits(Role.FALLBACK, f"fallback: answers on {self._matches!r}", handles=self._matches)
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("Fallback", "fallback", 1)  # as it was written
 
     def _answer_for(self, error: Exception | None, args: Any, kwargs: Any) -> Any:
         emit(FellBack(self.label, error))
