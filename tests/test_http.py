@@ -2,19 +2,19 @@
 
 import asyncio
 import errno
+import http.client
+import socket
 import ssl
 import subprocess
 import sys
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
-import anyio
 import httpx
 import httpx2
 import pytest
@@ -27,88 +27,8 @@ from hypothesis import strategies as st
 from resilience._core.retry_after import retry_after_of
 from resilience.errors import CircuitOpen, OutOfTime, Rejected, TimedOut
 from resilience.http import transient, unhealthy
+from tests.http_clients import IMPATIENT, PATIENT, Client, every_client
 from tests.http_server import Service, unused_port
-
-IMPATIENT = 0.05
-"""Seconds until a client gives up on a service that never answers."""
-
-PATIENT = 30.0
-"""Seconds that no test needs."""
-
-Client = Callable[[str, float], Any]
-
-
-def of_httpx(library: Any) -> Client:
-    def get(url: str, seconds: float) -> Any:
-        with library.Client(timeout=seconds, follow_redirects=True, trust_env=False) as client:
-            return client.get(url)
-
-    return get
-
-
-def of_async_httpx(library: Any, backend: str) -> Client:
-    async def get(url: str, seconds: float) -> Any:
-        async with library.AsyncClient(timeout=seconds, follow_redirects=True, trust_env=False) as client:
-            return await client.get(url)
-
-    return lambda url, seconds: anyio.run(get, url, seconds, backend=backend)
-
-
-def of_requests(url: str, seconds: float) -> Any:
-    with requests.Session() as session:
-        session.trust_env = False
-        return session.get(url, timeout=seconds)
-
-
-def of_urllib3(url: str, seconds: float) -> Any:
-    with urllib3.PoolManager() as pool:
-        return pool.request("GET", url, timeout=seconds, retries=False)
-
-
-def of_urllib(url: str, seconds: float) -> Any:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=seconds) as response:
-            response.read()
-            return response
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise
-
-
-def of_aiohttp(*limits: str) -> Client:
-    async def get(url: str, seconds: float) -> Any:
-        timeout = aiohttp.ClientTimeout(**dict.fromkeys(limits, seconds))
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-            await response.read()
-            return response
-
-    return lambda url, seconds: anyio.run(get, url, seconds)
-
-
-CLIENTS: dict[str, Client] = {
-    "httpx2": of_httpx(httpx2),
-    "httpx2-asyncio": of_async_httpx(httpx2, "asyncio"),
-    "httpx2-trio": of_async_httpx(httpx2, "trio"),
-    "httpx": of_httpx(httpx),
-    "httpx-asyncio": of_async_httpx(httpx, "asyncio"),
-    "httpx-trio": of_async_httpx(httpx, "trio"),
-    "requests": of_requests,
-    "urllib3": of_urllib3,
-    "urllib": of_urllib,
-    "aiohttp": of_aiohttp("sock_connect", "sock_read"),
-    "aiohttp-total": of_aiohttp("total"),
-}
-
-every_client = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
-
-
-def outcome_of(client: Client, url: str, seconds: float = PATIENT) -> Any:
-    """What the call ended with: the response, or the exception."""
-    try:
-        return client(url, seconds)
-    except Exception as error:  # noqa: BLE001 - whatever a client raises is what the test is about
-        return error
 
 
 def wraps(error: BaseException, kind: type[BaseException]) -> bool:
@@ -162,7 +82,7 @@ def make_certificate(certificate: Path, key: Path) -> None:
 def test_a_response_is_judged_by_its_status(
     client: Client, service: Service, status: int, expected: tuple[bool, bool]
 ) -> None:
-    outcome = outcome_of(client, service.url(f"/status/{status}"))
+    outcome = client(service.url(f"/status/{status}"))
     assert verdicts(outcome) == expected
     if hasattr(outcome, "raise_for_status") and status >= 400:
         with pytest.raises(Exception) as caught:  # noqa: PT011 - each client has its own type
@@ -173,7 +93,7 @@ def test_a_response_is_judged_by_its_status(
 @every_client
 @pytest.mark.parametrize("path", ["/drop", "/reset", "/garbage", "/truncated", "/truncated-chunks"])
 def test_a_broken_answer_is_the_service_s_illness(client: Client, service: Service, path: str) -> None:
-    outcome = outcome_of(client, service.url(path))
+    outcome = client(service.url(path))
     assert isinstance(outcome, Exception)
     assert verdicts(outcome) == ILL
 
@@ -181,22 +101,22 @@ def test_a_broken_answer_is_the_service_s_illness(client: Client, service: Servi
 @every_client
 @pytest.mark.parametrize("path", ["/stall", "/stall-body"])
 def test_silence_is_the_service_s_illness(client: Client, service: Service, path: str) -> None:
-    outcome = outcome_of(client, service.url(path), IMPATIENT)
+    outcome = client(service.url(path), IMPATIENT)
     assert isinstance(outcome, Exception)
     assert verdicts(outcome) == ILL
 
 
 @every_client
 def test_no_connection_is_the_service_s_illness(client: Client, service: Service) -> None:
-    nobody_listens = outcome_of(client, f"http://127.0.0.1:{unused_port()}/")
-    no_such_name = outcome_of(client, "http://does-not-exist.invalid/")
-    no_tls_there = outcome_of(client, f"https://{service.netloc}/status/200")
+    nobody_listens = client(f"http://127.0.0.1:{unused_port()}/")
+    no_such_name = client("http://does-not-exist.invalid/")
+    no_tls_there = client(f"https://{service.netloc}/status/200")
     assert verdicts(nobody_listens) == verdicts(no_such_name) == verdicts(no_tls_there) == ILL
 
 
 @every_client
 def test_a_certificate_that_is_not_trusted_stays_so(client: Client, untrusted: Service) -> None:
-    outcome = outcome_of(client, untrusted.url("/status/200"))
+    outcome = client(untrusted.url("/status/200"))
     assert wraps(outcome, ssl.SSLCertVerificationError)
     assert verdicts(outcome) == NEITHER
     assert untrusted.hits == []
@@ -205,7 +125,7 @@ def test_a_certificate_that_is_not_trusted_stays_so(client: Client, untrusted: S
 @every_client
 @pytest.mark.parametrize("url", ["nothing://127.0.0.1/", "http://[::1/", "no scheme at all"])
 def test_a_url_that_is_none_is_the_caller_s_fault(client: Client, url: str) -> None:
-    outcome = outcome_of(client, url)
+    outcome = client(url)
     assert isinstance(outcome, Exception)
     assert verdicts(outcome) == NEITHER
 
@@ -214,7 +134,7 @@ def test_a_url_that_is_none_is_the_caller_s_fault(client: Client, url: str) -> N
 @pytest.mark.parametrize("path", ["/loop", "/undecodable"])
 @pytest.mark.filterwarnings("ignore:Async generator 'http:ResourceWarning")  # httpx leaves them to the collector
 def test_an_answer_that_stays_useless_is_not_asked_for_again(client: Client, service: Service, path: str) -> None:
-    assert verdicts(outcome_of(client, service.url(path))) == NEITHER
+    assert verdicts(client(service.url(path))) == NEITHER
 
 
 @every_client
@@ -233,7 +153,7 @@ def test_the_wait_that_a_response_asks_for_is_found(
     client: Client, service: Service, headers: dict[str, str], seconds: float | None
 ) -> None:
     wall_now = 1_777_896_030.0  # 12:00:30 of that day
-    outcome = outcome_of(client, service.url(f"/status/503?{urlencode(headers)}"))
+    outcome = client(service.url(f"/status/503?{urlencode(headers)}"))
     assert retry_after_of(outcome, wall_now) == seconds
     if hasattr(outcome, "raise_for_status"):
         with pytest.raises(Exception) as caught:  # noqa: PT011 - each client has its own type
@@ -274,12 +194,30 @@ def test_the_status_is_found_when_the_client_s_own_retries_end(
     assert verdicts(caught.value) == expected
 
 
+BARE = [
+    *(library.ReadTimeout("") for library in (httpx2, httpx)),
+    *(library.ConnectError("") for library in (httpx2, httpx)),
+    *(library.RemoteProtocolError("") for library in (httpx2, httpx)),
+    *(library.ProxyError("") for library in (httpx2, httpx)),
+    *(requests.Timeout(), requests.ConnectionError(), requests.exceptions.ChunkedEncodingError()),
+    *(urllib3.exceptions.ProtocolError(), urllib3.exceptions.SSLError(), urllib3.exceptions.TimeoutError()),
+    *(aiohttp.ServerDisconnectedError(), aiohttp.ClientPayloadError(), aiohttp.ServerTimeoutError()),
+    *(http.client.RemoteDisconnected(), http.client.IncompleteRead(b""), http.client.BadStatusLine("")),
+    *(socket.gaierror(), ssl.SSLError(), ssl.SSLEOFError(), trio.TooSlowError()),
+]
+
+
+@pytest.mark.parametrize("error", BARE, ids=lambda error: f"{type(error).__module__}.{type(error).__name__}")
+def test_an_error_that_wraps_nothing_is_known_by_its_name(error: Exception) -> None:
+    """As tools that mock a client raise it."""
+    assert verdicts(error) == ILL
+
+
 def test_every_connection_error_and_timeout_of_python_is_meant() -> None:
     unreachable = OSError(errno.EHOSTUNREACH, "No route to host")
     for error in (ConnectionResetError(), BrokenPipeError(), TimeoutError(), unreachable):
         assert verdicts(error) == ILL
         assert verdicts(urllib.error.URLError(error)) == ILL
-    assert verdicts(trio.TooSlowError()) == ILL
 
 
 def test_other_errors_are_not_meant() -> None:

@@ -50,8 +50,9 @@ Neither asks whether repeating is *safe*: a `POST` that timed out may have taken
 idempotent, by its method or by an idempotency key.
 
 Clients are told by the names of their classes, so this module imports none of them, and knows nothing of policies.
-Proven against httpx2, httpx, requests, urllib3, aiohttp and `urllib.request`. Switch off retries of the client's own
-(urllib3's `Retry`): retries of two layers multiply.
+Proven against httpx2, httpx, requests, urllib3, aiohttp and `urllib.request`. Switch off retries of the client's own,
+such as urllib3's `Retry`: retries of two layers multiply. aiohttp has no switch for the one more request that it makes
+when a service hangs up on a `GET`.
 """
 
 import errno
@@ -197,7 +198,7 @@ def _status_of_error(error: BaseException) -> int | None:
 def _status(response: object) -> int | None:
     for name in ("status_code", "status", "code"):
         value = peek(response, name)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int):
             return value
     return None
 
