@@ -65,7 +65,7 @@ class Limit(Deadline):
     table: "Table"
     scope: Any
     outer: "Limit | None"
-    token: Token[Deadline | None] | None
+    token: Token[Deadline | None]
     again: Callable[[], None] | None
     expired: bool
     cut: bool
@@ -74,11 +74,10 @@ class Limit(Deadline):
 
     def leave(self, error: BaseException | None = None) -> None:
         """See `Running.leave`."""
-        if self.token is not None:
-            try:  # it is `withdraw`, without the call
-                ambient.reset(self.token)
-            except ValueError:
-                pass
+        try:  # it is `withdraw`, without the call
+            ambient.reset(self.token)
+        except ValueError:
+            pass
         task, self.task = self.task, None  # a context copied inside may hold this limit long after the call
         self.enforced = False
         if not self.expired:
@@ -222,15 +221,16 @@ class Limits:
         limit.table = table
         limit.scope = scope
         limit.expired = limit.cut = False
-        limit.outer = limit.token = limit.again = None
+        limit.outer = limit.again = None
+        announced: Deadline = limit
         outer = ambient.get()
-        if outer is None or outer.expires > limit.expires:
-            limit.token = ambient.set(limit)
-        else:
-            table = self._under(outer, limit, loop)
+        if outer is not None and outer.expires <= limit.expires:
+            announced = self._under(outer, limit, loop)
+            table = limit.table
         table.live[limit] = None
         if not table.armed:
             table.arm(loop, table.seconds)
+        limit.token = ambient.set(announced)  # after the arming: a timer of the loop keeps the context it was made in
         return limit
 
     def _table_for(self, loop: asyncio.AbstractEventLoop) -> Table:
@@ -240,17 +240,16 @@ class Limits:
         self._recent = table
         return table
 
-    def _under(self, outer: Deadline, limit: Limit, loop: asyncio.AbstractEventLoop) -> Table:
+    def _under(self, outer: Deadline, limit: Limit, loop: asyncio.AbstractEventLoop) -> Deadline:
         """Begin under a nearer deadline: whoever enforces it cuts first; if nobody does, we cut at that moment."""
         left = _time_left(self._label, outer)
         if outer.enforced:
             if isinstance(outer, Limit) and outer.task is limit.task:
                 limit.outer = outer
-        else:
-            limit.expires = outer.expires
-            limit.table = Table(self._label, left, loop)  # of its own, as it is out of the order of the others
-            limit.token = ambient.set(limit)
-        return limit.table
+            return outer
+        limit.expires = outer.expires
+        limit.table = Table(self._label, left, loop)  # of its own, as it is out of the order of the others
+        return limit
 
 
 class ScopeLimit(Deadline):

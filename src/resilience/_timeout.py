@@ -75,7 +75,7 @@ class timeout(Recipe):
         super().__init__(name)
         self._recall(seconds, sync=sync, workers=workers, name=name)
         self._seconds = _checks.seconds("seconds", seconds)
-        if sync not in {None, "deadline", "abandon"}:
+        if sync not in (None, "deadline", "abandon"):
             raise ValueError(f'sync must be "deadline", "abandon" or None, got {sync!r}')
         self._sync = sync
         most = _checks.whole("workers", workers)
