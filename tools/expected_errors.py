@@ -20,7 +20,7 @@ def run(*command: str) -> str:
 def mypy(path: Path) -> set[int]:
     """The lines that mypy refuses."""
     found = map(json.loads, run("mypy", "--output", "json", str(path)).splitlines())
-    return {problem["line"] for problem in found if problem["severity"] == "error"}
+    return {problem["line"] for problem in found if problem["severity"] == "error" and problem["file"] == str(path)}
 
 
 def pyright(path: Path) -> set[int]:
