@@ -175,4 +175,4 @@ def test_a_copy_is_checked_as_well() -> None:
     with pytest.warns(ResilienceWarning, match="two retries"):
         pipeline = Pipeline(retry(on=OSError), retry(on=OSError))
     with pytest.warns(ResilienceWarning, match="two retries"):
-        pickle.loads(pickle.dumps(pipeline))
+        pickle.loads(pickle.dumps(pipeline))  # noqa: S301 - our own

@@ -213,7 +213,7 @@ def test_methods_bind() -> None:
         (Awaited().method, False, "method"),
         (lambda a: a * 10, False, "<lambda>"),
         (functools.lru_cache(lambda a: a * 10), False, "<lambda>"),
-        (int(10).__mul__, False, "__mul__"),
+        ((10).__mul__, False, "__mul__"),
     ],
     ids=[
         "object",
@@ -412,8 +412,8 @@ def test_a_breaker_takes_a_coroutine_for_no_evidence() -> None:
         Pipeline(fallback(0, on=lambda error: True), breaker),
     ]
     calls: list[int] = []
-    with pytest.raises(OSError):
-        breaker.call(raises_os_error)
+    with pytest.raises(ConnectionError):
+        breaker.call(refuses)
     for policy in policies:
         with pytest.raises(TypeError, match="is a coroutine function"):
             policy.call(sneaky(calls))
@@ -421,8 +421,8 @@ def test_a_breaker_takes_a_coroutine_for_no_evidence() -> None:
     assert (breaker.stats.ignored, breaker.stats.failures_in_row) == (len(policies), 1)  # neither failure nor success
 
 
-def raises_os_error() -> None:
-    raise OSError
+def refuses() -> None:
+    raise ConnectionError
 
 
 @every_policy
@@ -553,7 +553,11 @@ def test_the_known_types_stay_few(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.law(73)
 @pytest.mark.parametrize("policy", [retry(on=OSError, attempts=5), timeout(3), fallback("x", on=OSError)], ids=repr)
 def test_recipes_survive_pickle_and_copy(policy: Any) -> None:
-    for twin in (pickle.loads(pickle.dumps(policy)), copy.copy(policy), copy.deepcopy(policy)):
+    for twin in (
+        pickle.loads(pickle.dumps(policy)),  # noqa: S301 - our own
+        copy.copy(policy),
+        copy.deepcopy(policy),
+    ):
         assert type(twin) is type(policy)
         assert repr(twin) == repr(policy)
         assert asyncio.run(twin.acall(awaited, 1)) == plain(1)

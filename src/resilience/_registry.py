@@ -36,5 +36,8 @@ def find(kind: type[S], name: str) -> S:
     for policy in alive:
         if policy.name == name:
             return policy
-    near = get_close_matches(name, [policy.name or "" for policy in alive], n=3) or ["none of that class"]
-    raise LookupError(f"no live {kind.__name__} is named {name!r}; alive now: {', '.join(near)}")
+    names = [policy.name or "" for policy in alive]
+    near = ", ".join(get_close_matches(name, names, n=3) or names[:3])
+    raise LookupError(
+        f"no live {kind.__name__} is named {name!r}; {f'there is {near}' if near else 'there is none now'}"
+    )
