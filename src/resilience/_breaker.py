@@ -239,7 +239,7 @@ class CircuitBreaker(Shared):
     def configure(self, **changes: Unpack[BreakerOptions]) -> None:
         """Change options while calls are under way.
 
-        Those calls are judged by the options they started with. Counts are kept, except those of rate rules that are new;
+        Those calls are judged by the options they started with. Counts are kept, but for rate rules that are new;
         a breaker that is open stays so for the time it had left.
 
         Args:
@@ -256,7 +256,7 @@ class CircuitBreaker(Shared):
         self._outbox.tell()
 
     def snapshot(self) -> dict[str, Any]:
-        """The state as plain data that JSON can hold, for `restore` in another process: wall-clock times, no windows."""
+        """The state as plain data that JSON can hold, for `restore` elsewhere: wall-clock times, no windows."""
         now, wall = clock.now(), clock.wall()
         with self._lock:
             saved = self._circuit.save(now, wall)
