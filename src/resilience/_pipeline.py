@@ -19,7 +19,30 @@ from ._traits import Role, Traits
 U = TypeVar("U")
 
 
-class Pipeline(Policy):
+class _Composition(Policy):
+    """The layers of a pipeline. Apart, because a type checker reads `__new__` only where no `__init__` is as near."""
+
+    __slots__ = ("_layers",)
+
+    def __init__(self, /, *parts: Any, name: str | None = None) -> None:
+        super().__init__(name)
+        self._layers: tuple[SupportsBind, ...] = tuple(layer for part in parts for layer in _layers_of(part))
+        check(self._layers, [_traits_of(layer) for layer in self._layers])
+
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Wrap a plain function; most users want the decorator."""
+        return compose(self._layers, fn)
+
+    def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
+        """Wrap a coroutine function; most users want the decorator."""
+        return acompose(self._layers, fn)
+
+    def layers(self) -> tuple[SupportsBind, ...]:
+        """The policies it consists of, outermost first."""
+        return self._layers
+
+
+class Pipeline(_Composition):
     """Several policies as one, the first outermost.
 
     ```python
@@ -49,7 +72,7 @@ class Pipeline(Policy):
         ValueError: The order is senseless; the text says which one is meant. A doubtful one warns (`ResilienceWarning`).
     """
 
-    __slots__ = ("_layers",)
+    __slots__ = ()
 
     @overload
     def __new__(
@@ -63,23 +86,6 @@ class Pipeline(Policy):
         begins_with_fallback = bool(parts) and isinstance(parts[0], fallback | FallbackPipeline)
         kind: type[Any] = FallbackPipeline if begins_with_fallback and cls is Pipeline else cls
         return object.__new__(kind)
-
-    def __init__(self, /, *parts: Any, name: str | None = None) -> None:
-        super().__init__(name)
-        self._layers: tuple[SupportsBind, ...] = tuple(layer for part in parts for layer in _layers_of(part))
-        check(self._layers, [_traits_of(layer) for layer in self._layers])
-
-    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
-        """Wrap a plain function; most users want the decorator."""
-        return compose(self._layers, fn)
-
-    def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
-        """Wrap a coroutine function; most users want the decorator."""
-        return acompose(self._layers, fn)
-
-    def layers(self) -> tuple[SupportsBind, ...]:
-        """The policies it consists of, outermost first."""
-        return self._layers
 
     def traits(self) -> Traits:
         """What an outer pipeline would see; it sees the layers themselves, since nested pipelines flatten."""
@@ -236,4 +242,5 @@ def _end_all(leases: list[Lease], ending: Ending, error: BaseException | None) -
 
 
 def _remake(kind: type[Pipeline], layers: tuple[Any, ...], name: str | None) -> Pipeline:
-    return kind(*layers, name=name)
+    pipeline: Pipeline = kind(*layers, name=name)
+    return pipeline

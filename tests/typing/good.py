@@ -1,22 +1,24 @@
-"""What users write, and the exact types that both checkers must see. It is checked, never run."""
+"""What users write, and the exact types it has: checked by mypy and pyright, both strict; never run."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
-from typing import Any, assert_type
-
-from tenacity import RetryCallState, stop_after_attempt, wait_exponential
+from functools import lru_cache, partial
+from typing import Any, Generic, TypeVar, assert_type, overload
 
 from resilience import (
+    Attempt,
     Bulkhead,
     BulkheadStats,
     CircuitBreaker,
     Event,
     FailureRate,
+    Guard,
     Lease,
     Pipeline,
     Policy,
+    Rejected,
     RetryBudget,
     SlowRate,
     SupportsBind,
@@ -30,257 +32,321 @@ from resilience import (
     retry,
     timeout,
 )
-from resilience.errors import CircuitOpen, Rejected
-from resilience.http import transient, unhealthy
-from resilience.testing import instant, sandbox
+from resilience.events import Retrying, StateChanged
+from resilience.testing import VirtualClock, sandbox
+
+T = TypeVar("T")
+
+breaker = CircuitBreaker("payments", trip=(5, FailureRate(0.5, seconds=10), SlowRate(0.5, calls=50, slower_than=1.0)))
+bulkhead = Bulkhead(10, max_wait=timedelta(seconds=1), name="database")
+again = retry(on=(OSError, lambda error: "busy" in str(error)), attempts=5, budget=RetryBudget())
+pipeline = Pipeline(timeout(10), again, breaker, bulkhead, timeout(2), name="payments")
+answer = fallback("stale", on=Exception)
+
+# Policies are what one annotates with, and what one writes
 
 
-@dataclass
-class Price:
-    """What the examples fetch."""
-
-    cents: int
+def takes_a_policy(policy: Policy) -> Callable[[int], str]:
+    return policy(str)
 
 
-breaker = CircuitBreaker("prices", trip=(5, FailureRate(0.5, seconds=10), SlowRate(0.8, slower_than=2.0, calls=50)))
-bulkhead = Bulkhead(10, max_wait=timedelta(seconds=1), queue=20, name="prices")
-prices = Pipeline(timeout(5), retry(on=ConnectionError), breaker, bulkhead, name="prices")
+takes_a_policy(again)
+takes_a_policy(breaker)
+takes_a_policy(pipeline)
+takes_a_policy(timeout(3))
 
 
-# The decorator keeps the type of what it guards.
+class Mine:
+    """A policy of one's own: two methods."""
+
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        return fn
+
+    def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
+        return fn
+
+
+mine: SupportsBind = Mine()
+assert_type(Pipeline(mine, Mine(), again), Pipeline)
+assert_type(Pipeline(), Pipeline)
+assert_type(Pipeline(pipeline, Pipeline(name="inner"), name="outer"), Pipeline)
+assert_type(str(pipeline.explain()), str)
+
+# A decorated function keeps its type
+
+
+@pipeline
+def plain(a: int, /, b: str, *rest: float, key: bool = False, **more: bytes) -> list[str]:
+    return [b]
+
+
+@again
+async def awaited(a: int, b: str = "") -> list[str]:
+    return [b]
 
 
 @breaker
-def plain(article: str, *, currency: str = "EUR") -> Price:
-    """A plain function."""
-    return Price(len(article + currency))
+def generic(value: T, default: list[T]) -> list[T]:
+    return [value, *default]
 
 
-@prices
-async def fetched(article: str, *, currency: str = "EUR") -> Price:
-    """A coroutine function."""
-    return Price(len(article + currency))
+@overload
+def doubled(a: int) -> int: ...
+@overload
+def doubled(a: str) -> str: ...
+@bulkhead
+def doubled(a: Any) -> Any:
+    return a * 2
 
 
-class Shop:
+assert_type(plain(1, "b", 2.0, key=True, more=b""), list[str])
+assert_type(generic(1, [2]), list[int])
+assert_type(generic("1", []), list[str])
+assert_type(doubled(1), int)
+assert_type(doubled("1"), str)
+assert_type(pipeline(plain)(1, "b"), list[str])
+assert_type(retry(on=OSError)(len)([1]), int)
+assert_type(pipeline(partial(plain, 1))("b"), list[str])
+assert_type(again(lambda: plain(1, "b"))(), list[str])
+
+
+@pipeline
+@breaker
+def stacked(a: int) -> str:
+    return str(a)
+
+
+assert_type(stacked(1), str)
+
+
+@again
+@lru_cache
+def cached(a: int) -> int:
+    return a
+
+
+assert_type(cached(1), int)
+cached.cache_clear()
+
+
+class Callable1:
+    """A callable object keeps its class, and so its methods."""
+
+    def __call__(self, a: int) -> str:
+        return str(a)
+
+    def close(self) -> None: ...
+
+
+assert_type(pipeline(Callable1()), Callable1)
+pipeline(Callable1()).close()
+
+
+class Service(Generic[T]):
     """Methods of every kind."""
 
-    @retry(on=OSError)
-    def price(self, article: str) -> Price:
-        """A method."""
-        return Price(len(article))
+    def __init__(self, value: T) -> None:
+        self.value = value
 
-    @prices
-    async def aprice(self, article: str) -> Price:
-        """A coroutine method."""
-        return Price(len(article))
+    @pipeline
+    def method(self, a: int) -> T:
+        return self.value
+
+    @pipeline
+    async def amethod(self, a: int) -> T:
+        return self.value
 
     @classmethod
-    @breaker
-    def of(cls, name: str) -> "Shop":
-        """A class method."""
-        del name
-        return cls()
+    @pipeline
+    def named(cls, a: int) -> str:
+        return cls.__name__
+
+    @pipeline
+    @classmethod
+    def named_below(cls, a: int) -> str:
+        return cls.__name__
 
     @staticmethod
-    @breaker
-    def currency() -> str:
-        """A static method."""
-        return "EUR"
+    @pipeline
+    def static(a: int) -> int:
+        return a
+
+    @pipeline
+    @staticmethod
+    def static_below(a: int) -> int:
+        return a
+
+    @property
+    @pipeline
+    def total(self) -> int:
+        return 3
 
 
-assert_type(plain("tea"), Price)
-assert_type(plain("tea", currency="USD"), Price)
-assert_type(Shop().price("tea"), Price)
-assert_type(Shop.of("tea"), Shop)
-assert_type(Shop.currency(), str)
-assert_type(breaker(partial(plain, "tea"))(), Price)
-assert_type(retry(on=OSError)(len)("tea"), int)
+service = Service("value")
+assert_type(service.method(1), str)
+assert_type(service.named(1), str)
+assert_type(service.named_below(1), str)
+assert_type(service.static(1), int)
+assert_type(service.static_below(1), int)
+assert_type(service.total, int)
 
-keeps_its_type: Callable[[str], Price] = plain
-is_a_coroutine_function: Callable[[str], Coroutine[Any, Any, Price]] = fetched
-
-
-async def coroutines_stay_coroutines() -> None:
-    assert_type(await fetched("tea", currency="USD"), Price)
-    assert_type(await Shop().aprice("tea"), Price)
+# One call
 
 
-# One guarded call.
+def call() -> None:
+    assert_type(again.call(plain, 1, "b", key=True), list[str])
+    assert_type(pipeline.call(generic, 1, [2]), list[int])
+    assert_type(breaker.call(lambda: 3), int)
+    assert_type(timeout(3, sync="deadline").call(divmod, 7, 2), tuple[int, int])
 
 
-def open_file(name: str, mode: str = "r") -> int:
-    return len(name + mode)
+async def acall() -> None:
+    assert_type(await awaited(1), list[str])
+    assert_type(await service.amethod(1), str)
+    assert_type(await again.acall(awaited, 1, b="b"), list[str])
+    assert_type(await pipeline.acall(asyncio.sleep, 1, "result"), str)
+    future: asyncio.Future[int] = asyncio.Future()
+    assert_type(await breaker.acall(lambda: future), int)
+    # a coroutine function stays one, which is what these need
+    task = asyncio.create_task(awaited(1))
+    assert_type(await task, list[str])
+    async with asyncio.TaskGroup() as tasks:
+        made = tasks.create_task(service.amethod(1))
+        assert_type(await made, str)
+    coroutine: Coroutine[Any, Any, list[str]] = awaited(1)
+    assert_type(await coroutine, list[str])
 
 
-def awaitable(article: str) -> Awaitable[Price]:
-    return fetched(article)
+# A fallback changes the type, alone and at the head of a pipeline
 
 
-assert_type(breaker.call(open_file, "tea", mode="w"), int)
-assert_type(prices.call(plain, "tea", currency="USD"), Price)
+def price(article: int) -> float:
+    return 1.0
 
 
-async def one_guarded_call() -> None:
-    assert_type(await prices.acall(fetched, "tea", currency="USD"), Price)
-    assert_type(await bulkhead.acall(awaitable, "tea"), Price)
+async def aprice(article: int) -> float:
+    return 1.0
 
 
-# A fallback changes the type, and only a fallback.
+async def astale(article: int) -> bytes:
+    return b""
 
 
-@fallback(None, on=(ConnectionError, Rejected))
-def maybe(article: str) -> Price:
-    """Answers `None` when it cannot answer."""
-    return Price(len(article))
+def other(article: int) -> bytes:
+    return b""
 
 
-@fallback(0, on=Exception)
-async def counted(article: str) -> str:
-    """Answers 0 when it cannot answer."""
-    return article
+assert_type(answer(price)(article=3), float | str)
+assert_type(answer.call(price, 3), float | str)
+assert_type(fallback(None, on=OSError)(price)(3), float | None)
+assert_type(fallback(to=other, on=OSError)(price)(3), float | bytes)
 
 
-def from_cache(article: str) -> str:
-    return article
+@answer
+def decorated_price(article: int, *, currency: str = "") -> float:
+    return 1.0
 
 
-async def from_far_cache(article: str) -> bytes:
-    return article.encode()
+assert_type(decorated_price(3, currency="EUR"), float | str)
+assert_type(Pipeline(answer)(price)(3), float | str)
+assert_type(Pipeline(answer, again, timeout(3)).call(price, 3), float | str)
+assert_type(Pipeline(Pipeline(answer, again), breaker, name="x")(price)(3), float | str)
 
 
-@fallback(to=from_far_cache, on=Exception)
-async def cached_far(article: str) -> Price:
-    """Awaits the answer."""
-    return Price(len(article))
+async def fallbacks() -> None:
+    assert_type(await answer(aprice)(3), float | str)
+    assert_type(await answer.acall(aprice, 3), float | str)
+    assert_type(await fallback(to=astale, on=OSError)(aprice)(3), float | bytes)
+    assert_type(await fallback(to=other, on=OSError)(aprice)(3), float | bytes)
+    assert_type(await Pipeline(answer, again)(aprice)(3), float | str)
+    assert_type(await Pipeline(answer, again).acall(aprice, 3), float | str)
+    assert_type(await asyncio.create_task(answer(aprice)(3)), float | str)
 
 
-assert_type(maybe("tea"), Price | None)
-assert_type(fallback(0, on=OSError).call(from_cache, "tea"), str | int)
-
-
-async def answers_of_fallbacks() -> None:
-    assert_type(await counted("tea"), str | int)
-    assert_type(await cached_far("tea"), Price | bytes)
-    assert_type(await fallback(0, on=OSError).acall(fetched, "tea"), Price | int)
-
-
-# Blocks and leases.
+# Blocks and leases
 
 
 def blocks() -> None:
     with breaker.guard() as lease:
         assert_type(lease, Lease)
-    with bulkhead.admit() as lease:
-        assert_type(lease.ended, bool)
-    for attempt in retry(on=OSError, attempts=5):
-        with attempt:
-            assert_type(attempt.number, int)
-    with deadline(2.0), listen(print):
-        assert_type(remaining(), float | None)
-        assert_type(remaining(at_most=1.0), float)
+    with pipeline.guard():
+        pass
+    with timeout(2, sync="deadline").guard(), deadline(timedelta(seconds=2)):
+        pass
+    assert_type(breaker.guard(), Guard)
+    assert_type(breaker.admit(), Lease)
+    assert_type(pipeline.admit(), Lease)
+    breaker.admit().fail(ValueError())
+    for attempt in retry(on=OSError):
+        assert_type(attempt, Attempt)
+        with attempt as same:
+            assert_type(same.number, int)
 
 
-async def async_blocks() -> None:
+async def ablocks() -> None:
     async with bulkhead.guard() as lease:
         assert_type(lease, Lease)
-    async with timeout(2.0).guard():
-        (await breaker.aadmit()).fail(OSError())
+    async with timeout(2).guard(), pipeline.guard():
+        pass
+    assert_type(await bulkhead.aadmit(), Lease)
+    assert_type(await pipeline.aadmit(), Lease)
     async for attempt in retry(on=OSError):
+        assert_type(attempt, Attempt)
         with attempt:
-            assert_type(attempt.number, int)
+            pass
 
 
-# `on=` reads like `except`, and takes predicates; tenacity's strategies are taken as they are.
+def found_after_a_block() -> int:
+    """A guard lets exceptions through, so that the checkers know that the end is not reached."""
+    with breaker.guard():
+        return 3
 
 
-def is_busy(error: Exception) -> bool:
-    return "busy" in str(error)
+@asynccontextmanager
+async def dependency() -> AsyncGenerator[int]:
+    async with bulkhead.guard():
+        yield 3
 
 
-def is_empty(result: object) -> bool:
-    return not result
+# Time, events, registry, errors
+
+assert_type(remaining(), float | None)
+assert_type(remaining(1.0), float)
+assert_type(remaining(at_most=timedelta(seconds=1)), float)
 
 
-def grows(state: RetryCallState) -> float:
-    return float(state.attempt_number)
+def hear(event: Event) -> None:
+    match event:
+        case Retrying(policy, attempt, wait, error):
+            assert_type(policy, str)
+            assert_type(attempt, int)
+            assert_type(wait, float)
+            assert_type(error, BaseException | None)
+        case StateChanged(before=before, lasts=lasts):
+            assert_type(before, str)
+            assert_type(lasts, float | None)
+        case _:
+            pass
 
 
-retry(on=OSError)
-retry(on=(OSError, TimedOut, is_busy), on_result=is_empty)
-retry(on=transient, on_result=transient, wait=wait_exponential(max=5), stop=stop_after_attempt(4))
-retry(on=Exception, attempts=None, wait=timedelta(seconds=1), max_wait=None, max_elapsed=10, budget=None, again=True)
-retry(on=OSError, wait=grows, budget=RetryBudget(0.1, minimum_per_second=5), retry_after=lambda _: None)
-timeout(1.5, sync="deadline")
-timeout(timedelta(seconds=1), sync="abandon", workers=4)
-CircuitBreaker(on=unhealthy, on_result=unhealthy, ignore=(KeyError, is_busy), ramp=30, max_cooldown=timedelta(hours=1))
-breaker.configure(cooldown=5.0, trip=3)
+with listen(hear) as listening:
+    assert_type(listening, listen)
+listen(print).start().stop()
 
-
-# What can be asked.
-
-
-def heard(event: Event) -> None:
-    assert_type(event.policy, str)
-
-
-listen(heard).start().stop()
-assert_type(bulkhead.stats, BulkheadStats)
-assert_type(bulkhead.stats.available, int)
-assert_type(breaker.state, str)
 assert_type(policies(), list[Policy])
-assert_type(policies(Bulkhead), list[Bulkhead])
-assert_type(find(CircuitBreaker, "prices"), CircuitBreaker)
+assert_type(policies(CircuitBreaker), list[CircuitBreaker])
+assert_type(find(Bulkhead, "database"), Bulkhead)
+assert_type(bulkhead.stats, BulkheadStats)
+assert_type(breaker.state, str)
 
+try:
+    plain(1, "b")
+except Rejected as refusal:
+    assert_type(refusal.policy, str)
+    assert_type(refusal.retry_after, float | None)
+except TimedOut as late:
+    assert_type(late.seconds, float)
 
-def refusal() -> None:
-    try:
-        plain("tea")
-    except CircuitOpen as error:
-        assert_type(error.retry_after, float | None)
-        assert_type(error.policy, str)
-
-
-# What users write of their own: no base class, two methods.
-
-
-class Counting:
-    """A policy of one's own."""
-
-    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
-        """For plain functions."""
-        return fn
-
-    def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
-        """For coroutine functions."""
-        return fn
-
-
-mine: SupportsBind = Counting()
-with_every_door: Policy = Pipeline(Counting(), breaker)
-assert_type(Pipeline(mine).call(open_file, "tea"), int)
-
-
-def takes_any_policy(policy: Policy) -> Price:
-    return policy.call(plain, "tea")
-
-
-takes_any_policy(retry(on=OSError))
-takes_any_policy(prices)
-
-
-# The test kit.
-
-
-def in_a_sandbox() -> None:
-    with sandbox(seed=1) as time:
-        time.advance(60)
-        assert_type(time.elapsed, float)
-    with instant():
-        plain("tea")
-
-
-async def stream(articles: list[str]) -> AsyncIterator[Price]:
-    for article in articles:
-        async with bulkhead.guard():
-            yield await fetched(article)
+with sandbox(seed=3) as time:
+    assert_type(time, VirtualClock)
+    time.advance(60)
