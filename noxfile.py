@@ -89,7 +89,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check", *session.posargs)
     session.run("codespell")
-    session.run("interrogate", "src")
+    session.run("python", "tools/docstrings.py", "src", "examples", "tools")
 
 
 @nox.session
