@@ -229,8 +229,8 @@ class Bulkhead(Shared):
         ends = self._patience()
         warn_if_blocking(self.label, "write 'await bulkhead.acall(...)' or 'async with bulkhead.guard():'")
         waiter = ThreadWaiter()
-        self._enter(pool, waiter)
         try:
+            self._enter(pool, waiter)
             while not pool.has(waiter):
                 waiter.wait(self._nap(pool, ends))
         except BaseException:
@@ -240,8 +240,8 @@ class Bulkhead(Shared):
     async def _await(self, pool: Pool) -> None:
         ends = self._patience()
         waiter = task_waiter()
-        self._enter(pool, waiter)
         try:
+            self._enter(pool, waiter)
             while not pool.has(waiter):
                 await waiter.wait(self._nap(pool, ends))
         except BaseException:
