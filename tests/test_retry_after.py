@@ -2,6 +2,7 @@
 
 import email.message
 import math
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -37,6 +38,18 @@ UNREADABLE = [
 ]
 
 moments = st.integers(86_400, 3_000_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose local time is not UTC; a date without a zone is UTC there too."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the time zone of a process cannot be set here")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XYZ+7")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def asked(**attributes: Any) -> float | None:
@@ -129,7 +142,7 @@ def test_a_date_counts_from_the_wall_clock_where_the_response_has_none(then: dat
         format_datetime((NOW + timedelta(seconds=90)).astimezone(timezone(timedelta(hours=5.5)))),
     ],
 )
-def test_every_form_of_date_that_http_ever_had_is_read(then: str) -> None:
+def test_every_form_of_date_that_http_ever_had_is_read(then: str, elsewhere: None) -> None:
     assert by_header(then) == 90.0
 
 
@@ -147,6 +160,10 @@ def test_a_message_and_a_proxy_are_mappings_too() -> None:
     message["RETRY-after"] = "7"
     assert asked(headers=message) == 7.0
     assert asked(headers=CIMultiDictProxy(CIMultiDict({"retry-after": "7"}))) == 7.0
+
+
+def test_names_that_are_no_text_are_passed_over() -> None:
+    assert asked(headers={7: "x", b"Retry-After": b"9", "Retry-After": "7"}) == 7.0
 
 
 def test_exceptions_of_the_clients_carry_their_response() -> None:

@@ -47,7 +47,8 @@ anything else, such as a `KeyError`                             no         no
   Name it beside: `on=(transient, Unavailable)`.
 
 Neither asks whether repeating is *safe*: a `POST` that timed out may have taken effect. Put `retry` around what is
-idempotent, by its method or by an idempotency key.
+idempotent, by its method or by an idempotency key. Nor does `retry` close a response that it drops: where you stream,
+call `raise_for_status()` inside the `with` block of the response, so that its connection goes back to the pool.
 
 Clients are told by the names of their classes, so this module imports none of them, and knows nothing of policies.
 Proven against httpx2, httpx, requests, urllib3, aiohttp and `urllib.request`. Switch off retries of the client's own,
