@@ -77,7 +77,7 @@ class RetryBudget:
         window: _checks.Seconds = 10.0,
         name: str | None = None,
     ) -> None:
-        self.name = None if name is None else _checks.text("name", name)
+        self.name: str | None = None if name is None else _checks.text("name", name)
         self._options = (
             _checks.number("ratio", ratio, least=0.0),
             _checks.number("minimum_per_second", minimum_per_second, least=0.0),
@@ -90,7 +90,7 @@ class RetryBudget:
         self._granted = 0
         self._refused = 0
         self._asked = clock.now()
-        self.pressed = not self._saves
+        self.pressed: bool = not self._saves
         self._machine = Budget(*self._options, clock.now())
         _live.enrol(self)
 

@@ -75,7 +75,7 @@ class fallback(Generic[U]):
         on_result: Predicate | None = None,
         name: str | None = None,
     ) -> None:
-        self.policy = Fallback(*value, on=on, to=to, on_result=on_result, name=name)
+        self.policy: Fallback = Fallback(*value, on=on, to=to, on_result=on_result, name=name)
 
     @overload
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, Coroutine[Any, Any, T | U]]: ...

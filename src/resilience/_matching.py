@@ -30,12 +30,16 @@ class Matcher:
     __slots__ = ("given", "predicates", "types")
 
     def __init__(self, name: str, given: On) -> None:
-        self.given = given
+        self.given: On = given
         parts = cast("tuple[type[Any] | Predicate, ...]", given if isinstance(given, tuple) else (given,))
         if not parts and name == "on":
             raise ValueError("on must name at least one exception type or predicate, got ()")
-        self.types = tuple(_exception_type(name, part) for part in parts if isinstance(part, type))
-        self.predicates = tuple(_predicate(name, part) for part in parts if not isinstance(part, type))
+        self.types: tuple[type[Exception], ...] = tuple(
+            _exception_type(name, part) for part in parts if isinstance(part, type)
+        )
+        self.predicates: tuple[Predicate, ...] = tuple(
+            _predicate(name, part) for part in parts if not isinstance(part, type)
+        )
 
     def __call__(self, error: BaseException) -> bool:
         """Whether the error is meant; never for one that is no `Exception`, such as a cancellation."""

@@ -57,7 +57,7 @@ class Layer(ABC):
     __slots__ = ("__weakref__", "name")
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = None if name is None else _checks.text("name", name)
+        self.name: str | None = None if name is None else _checks.text("name", name)
 
     @abstractmethod
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:

@@ -268,7 +268,7 @@ class Attempt:
 
     def __init__(self, loop: "_Loop", number: int) -> None:
         self._loop = loop
-        self.number = number
+        self.number: int = number
 
     def __enter__(self) -> Self:
         self._loop.entered()

@@ -37,7 +37,7 @@ class ThreadWaiter:
     home: Hashable = None
 
     def __init__(self) -> None:
-        self.number = -1
+        self.number: int = -1
         self._bell = threading.Lock()
         self._bell.acquire()
 
@@ -63,8 +63,8 @@ class AsyncioWaiter:
     __slots__ = ("_bell", "home", "number")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.number = -1
-        self.home = loop
+        self.number: int = -1
+        self.home: asyncio.AbstractEventLoop = loop
         self._bell = loop.create_future()
 
     def wake(self) -> bool:
@@ -104,7 +104,7 @@ class TrioWaiter:
     __slots__ = ("_bell", "_trio", "home", "number")
 
     def __init__(self, trio: Any) -> None:
-        self.number = -1
+        self.number: int = -1
         self._trio = trio
         self.home: Any = trio.lowlevel.current_trio_token()
         self._bell: Any = trio.Event()

@@ -58,10 +58,10 @@ class Slots(Generic[W]):
     __slots__ = ("_homes", "_turns", "contended", "free", "granted", "leaving", "limit", "minted", "queue")
 
     def __init__(self, limit: int) -> None:
-        self.free = deque(repeat(True, limit))
-        self.contended = False
-        self.limit = limit
-        self.minted = limit
+        self.free: deque[bool] = deque(repeat(True, limit))
+        self.contended: bool = False
+        self.limit: int = limit
+        self.minted: int = limit
         self.queue: OrderedDict[W, None] = OrderedDict()
         self.granted: dict[W, float] = {}
         self.leaving: deque[W] = deque()

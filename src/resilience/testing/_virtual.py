@@ -46,7 +46,7 @@ class VirtualClock:
         self._numbers = itertools.count()
         self._lock = threading.RLock()
         self._watched: set[Home] = set()
-        self.random = random.Random(seed).random  # noqa: S311 - chance for tests, not for secrets
+        self.random: Callable[[], float] = random.Random(seed).random  # noqa: S311 - chance for tests, not for secrets
 
     def now(self) -> float:
         """The virtual time, in seconds; it begins at 1,000."""
