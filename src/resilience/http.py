@@ -58,7 +58,6 @@ when a service hangs up on a `GET`.
 
 import errno
 from collections.abc import Iterator
-from enum import IntEnum
 
 from ._core.outcomes import leaves, peek
 
@@ -77,7 +76,7 @@ def transient(outcome: object, /) -> bool:
     Returns:
         The answer.
     """
-    return _verdict(outcome) >= _Verdict.PASSING
+    return _verdict(outcome) >= _PASSING
 
 
 def unhealthy(outcome: object, /) -> bool:
@@ -92,44 +91,41 @@ def unhealthy(outcome: object, /) -> bool:
     Returns:
         The answer.
     """
-    return _verdict(outcome) >= _Verdict.ILL
+    return _verdict(outcome) >= _ILL
 
 
-class _Verdict(IntEnum):
-    """Ordered, so that of several verdicts the mildest is their `min`."""
+# Verdicts, ordered so that the mildest of several is their `min`; plain numbers, for a success is judged too.
+_FINAL = 0  # The answer stands, or the fault is the caller's.
+_PASSING = 1  # Worth another try, and no evidence against the service.
+_ILL = 2  # Evidence against the service, and worth another try.
 
-    FINAL = 0  # The answer stands, or the fault is the caller's.
-    PASSING = 1  # Worth another try, and no evidence against the service.
-    ILL = 2  # Evidence against the service, and worth another try.
-
-
-_Names = dict[tuple[str, str], _Verdict]
+_Names = dict[tuple[str, str], int]
 
 
-def _names(verdict: _Verdict, roots: str, names: str) -> _Names:
+def _names(verdict: int, roots: str, names: str) -> _Names:
     return {(root, name): verdict for root in roots.split() for name in names.split()}
 
 
 # Top-level package and class name. The mildest of a class and its bases counts, so an exception from the rule needs
 # only its own line: `PoolTimeout` is a `TimeoutException`, and is let off.
 _KNOWN: _Names = {
-    **_names(_Verdict.ILL, "builtins", "ConnectionError TimeoutError"),
-    **_names(_Verdict.ILL, "socket", "gaierror herror"),
-    **_names(_Verdict.ILL, "ssl", "SSLError"),
-    **_names(_Verdict.FINAL, "ssl", "SSLCertVerificationError"),
-    **_names(_Verdict.ILL, "http", "BadStatusLine IncompleteRead LineTooLong UnknownProtocol"),
-    **_names(_Verdict.ILL, "trio", "TooSlowError"),
+    **_names(_ILL, "builtins", "ConnectionError TimeoutError"),
+    **_names(_ILL, "socket", "gaierror herror"),
+    **_names(_ILL, "ssl", "SSLError"),
+    **_names(_FINAL, "ssl", "SSLCertVerificationError"),
+    **_names(_ILL, "http", "BadStatusLine IncompleteRead LineTooLong UnknownProtocol"),
+    **_names(_ILL, "trio", "TooSlowError"),
     **_names(
-        _Verdict.ILL,
+        _ILL,
         "httpx httpx2 httpcore httpcore2",
         "TimeoutException NetworkError RemoteProtocolError ProxyError",
     ),
-    **_names(_Verdict.PASSING, "httpx httpx2 httpcore httpcore2", "PoolTimeout"),
-    **_names(_Verdict.ILL, "requests", "ConnectionError Timeout ChunkedEncodingError"),
-    **_names(_Verdict.ILL, "urllib3", "TimeoutError ProtocolError ProxyError SSLError IncompleteRead"),
-    **_names(_Verdict.PASSING, "urllib3", "EmptyPoolError FullPoolError"),
-    **_names(_Verdict.ILL, "aiohttp", "ClientConnectionError ClientPayloadError HttpProcessingError"),
-    **_names(_Verdict.FINAL, "aiohttp", "ServerFingerprintMismatch ContentEncodingError DecompressSizeError"),
+    **_names(_PASSING, "httpx httpx2 httpcore httpcore2", "PoolTimeout"),
+    **_names(_ILL, "requests", "ConnectionError Timeout ChunkedEncodingError"),
+    **_names(_ILL, "urllib3", "TimeoutError ProtocolError ProxyError SSLError IncompleteRead"),
+    **_names(_PASSING, "urllib3", "EmptyPoolError FullPoolError"),
+    **_names(_ILL, "aiohttp", "ClientConnectionError ClientPayloadError HttpProcessingError"),
+    **_names(_FINAL, "aiohttp", "ServerFingerprintMismatch ContentEncodingError DecompressSizeError"),
 }
 _CLIENTS = frozenset(root for root, _ in _KNOWN) - {"builtins"} | {"urllib"}
 _UNREACHABLE = frozenset({errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH})
@@ -138,15 +134,15 @@ _ILL_STATUSES = frozenset(range(500, 600)) - {501, 505}
 _DEEPEST = 16  # More wrappers than any client puts around an error; a cycle ends here too.
 
 
-def _verdict(outcome: object) -> _Verdict:
+def _verdict(outcome: object) -> int:
     if isinstance(outcome, BaseException):
         return min(_of_error(leaf) for leaf in leaves(outcome) if isinstance(leaf, BaseException))
     return _of_status(_status(outcome))
 
 
-def _of_error(error: BaseException) -> _Verdict:
+def _of_error(error: BaseException) -> int:
     if not isinstance(error, Exception):
-        return _Verdict.FINAL  # A cancellation, or `SystemExit`, whose `code` is no status.
+        return _FINAL  # A cancellation, or `SystemExit`, whose `code` is no status.
     wrapped = list(_unwrapped(error))
     named = [verdict for one in wrapped for verdict in _of_names(one)]
     # Names first: aiohttp reports an answer that is not HTTP with a status that no server sent.
@@ -174,19 +170,19 @@ def _root(kind: type) -> str:
     return kind.__module__.partition(".")[0]
 
 
-def _of_names(error: BaseException) -> Iterator[_Verdict]:
+def _of_names(error: BaseException) -> Iterator[int]:
     for kind in type(error).__mro__:
         verdict = _KNOWN.get((_root(kind), kind.__name__))
         if verdict is not None:
             yield verdict
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
-        yield _Verdict.ILL
+        yield _ILL
 
 
-def _of_status(status: int | None) -> _Verdict:
+def _of_status(status: int | None) -> int:
     if status in _ILL_STATUSES:
-        return _Verdict.ILL
-    return _Verdict.PASSING if status in _PASSING_STATUSES else _Verdict.FINAL
+        return _ILL
+    return _PASSING if status in _PASSING_STATUSES else _FINAL
 
 
 def _status_of_error(error: BaseException) -> int | None:

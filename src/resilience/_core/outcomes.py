@@ -9,9 +9,10 @@ from typing import cast
 def peek(holder: object, name: str) -> object:
     """An attribute; `None` where it is missing or cannot be read."""
     try:
-        return cast("object", getattr(holder, name, None))
+        value: object = getattr(holder, name, None)
     except Exception:  # noqa: BLE001 - a property may raise anything
         return None
+    return value
 
 
 def leaves(outcome: object) -> list[object]:
