@@ -1,13 +1,13 @@
 """What an error says about the health of the service that raised it.
 
 For every policy that judges health. A refusal of a policy of ours is no evidence, nor is what was cancelled or never
-ran. The questions are the user's code: they may be slow and may raise, so nothing of this is asked under a lock.
+ran (a `Matcher` takes nothing of that kind). The questions are the user's code: they may be slow and may raise, so
+nothing of this is asked under a lock.
 """
 
 from ._core.outcomes import leaves
 from ._core.states import Outcome
 from ._matching import Matcher
-from ._results import NotAwaitedError
 from .errors import Rejected
 
 _LONGEST_TEXT = 200
@@ -17,7 +17,7 @@ def judged(error: BaseException, on: Matcher, ignore: Matcher) -> Outcome:
     """What an error says about the service."""
     if not isinstance(error, Exception):
         return Outcome.CANCELLED
-    if isinstance(error, NotAwaitedError) or ignore(error):
+    if ignore(error):
         return Outcome.IGNORED
     if all(isinstance(leaf, Rejected) and not on.names(leaf) for leaf in leaves(error)):
         return Outcome.IGNORED

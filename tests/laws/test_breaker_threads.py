@@ -31,6 +31,24 @@ def restless() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
+@contextmanager
+def torn() -> Iterator[None]:
+    """Threads begun in here may be interrupted between any two steps of the machine, not only where CPython likes."""
+
+    def step(frame: Any, event: str, argument: Any) -> Any:
+        if not frame.f_code.co_filename.endswith(("_core/breaker.py", "_core/windows.py", "_core/period.py")):
+            return None
+        frame.f_trace_opcodes = True
+        return step
+
+    threading.settrace(step)
+    try:
+        with restless():
+            yield
+    finally:
+        threading.settrace(None)  # type: ignore[arg-type]  # None takes it back, whatever the stubs say
+
+
 def together(*works: Callable[[], object]) -> None:
     """Run each in a thread of its own, all at once; what one raises comes out."""
     barrier = threading.Barrier(len(works))
@@ -40,7 +58,7 @@ def together(*works: Callable[[], object]) -> None:
         barrier.wait()
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - it is raised again below
+        except BaseException as error:
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(work,)) for work in works]
@@ -81,6 +99,24 @@ def test_no_failure_and_no_success_is_lost(rate: FailureRate | None) -> None:
         assert stats.failures == THREADS * calls
         for window in stats.windows:
             assert (window.calls, window.bad) == (1 + THREADS * calls + THREADS // 2 * calls, THREADS * calls)
+
+
+@pytest.mark.law(24, 75)
+def test_failures_are_counted_one_by_one_wherever_a_thread_is_interrupted() -> None:
+    calls = 25
+    rates = (FailureRate(1.0, calls=10**6), FailureRate(1.0, seconds=10**6))
+    with sandbox(), torn():
+        breaker = CircuitBreaker(trip=(10**6, *rates), jitter=0.0)
+        breaker.admit().succeed()
+
+        def failing() -> None:
+            for _ in range(calls):
+                breaker.admit().fail()
+
+        together(*[failing] * THREADS)
+        stats = breaker.stats
+    assert stats.failures_in_row == stats.failures == THREADS * calls
+    assert {(window.calls, window.bad) for window in stats.windows} == {(1 + THREADS * calls, THREADS * calls)}
 
 
 @pytest.mark.law(75)
