@@ -130,6 +130,29 @@ def test_the_callers_own_cancellation_stays_one(
     virtually(backend, main)
 
 
+@pytest.mark.law(54)
+def test_an_inner_limit_whose_timer_rings_first_lets_the_outer_one_go_first() -> None:
+    inner, outer = timeout(1.0, name="inner"), timeout(1.0, name="outer")
+
+    async def main(time: VirtualClock) -> None:
+        loop = asyncio.get_running_loop()
+
+        def the_inner_timer_rings_first() -> None:
+            time._now += 1.0
+            table = inner._limits._tables[loop]
+            table.look(loop)
+
+        async def work() -> None:
+            loop.call_soon(the_inner_timer_rings_first)
+            await loop.create_future()
+
+        with pytest.raises(TimedOut) as caught:
+            await outer.acall(inner.acall, work)
+        assert caught.value.policy == "outer"
+
+    virtually("asyncio", main)
+
+
 @pytest.mark.law(54, 69)
 def test_a_cancellation_in_the_same_turn_as_the_expiry_wins() -> None:
     async def main(time: VirtualClock) -> None:

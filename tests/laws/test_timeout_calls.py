@@ -60,6 +60,20 @@ def test_no_timer_outlives_the_call_and_its_policy(backend: str, ending: str) ->
 
 
 @pytest.mark.law(52)
+def test_policies_made_for_one_call_leave_no_timers_in_the_loop() -> None:
+    async def work() -> None: ...
+
+    async def main() -> None:
+        for _ in range(20):
+            await timeout(3600.0).acall(work)
+        await checkpoint()
+        timers: Any = asyncio.get_running_loop()
+        assert [timer for timer in timers._scheduled if not timer.cancelled()] == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.law(52)
 def test_no_policy_keeps_a_loop() -> None:
     policy = timeout(60.0)
 

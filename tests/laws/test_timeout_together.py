@@ -231,7 +231,8 @@ def test_the_look_into_anyio_finds_what_it_looks_for() -> None:
 @pytest.mark.law(81)
 def test_a_guard_left_in_another_task_says_so_and_cuts_nobody() -> None:
     async def main(time: VirtualClock) -> None:
-        guard = timeout(1.0, name="fetch").guard()
+        policy = timeout(1.0, name="fetch")
+        guard = policy.guard()
         entered, left = anyio.Event(), anyio.Event()
 
         async def enters() -> None:
@@ -244,6 +245,7 @@ def test_a_guard_left_in_another_task_says_so_and_cuts_nobody() -> None:
             await entered.wait()
             with pytest.raises(RuntimeError, match="fetch: this guard is left in another task than it was entered in"):
                 await guard.__aexit__(None, None, None)
+            assert not any(table.live for table in policy._limits._tables.values())
             left.set()
 
         async with anyio.create_task_group() as group:

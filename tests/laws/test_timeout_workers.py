@@ -1,6 +1,7 @@
 """The laws of a sync timeout: told how much time there is, or run by a worker that can be left behind."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -214,7 +215,12 @@ def test_a_full_pool_refuses_and_a_hung_neighbour_times_nobody_out(most: int, hu
 def test_a_worker_is_free_before_its_caller_knows() -> None:
     """One worker serves any number of calls, one after another."""
     policy = timeout(60.0, sync="abandon", workers=1)
-    idents = {policy.call(threading.get_ident) for _ in range(200)}
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        idents = {policy.call(threading.get_ident) for _ in range(500)}
+    finally:
+        sys.setswitchinterval(before)
     assert len(idents) == 1
 
 
@@ -331,6 +337,7 @@ def test_a_forked_child_has_workers_and_timers_of_its_own() -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # there are threads: that is the point
         child = os.fork()
     if child == 0:
+        signal.alarm(30)  # a deadlock ends the child, not the test run
         ok = False
         try:
             ok = in_child()
