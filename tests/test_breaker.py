@@ -157,6 +157,11 @@ def test_isolate_refuses_until_reset_and_says_why() -> None:
     assert heard[1].error is refused.value
 
 
+def test_a_reason_is_text() -> None:
+    with pytest.raises(TypeError, match="reason must be a string, got 5"):
+        CircuitBreaker().isolate(5)  # type: ignore[arg-type]
+
+
 def test_the_figures() -> None:
     with sandbox() as time:
         rate = FailureRate(0.9, calls=10, minimum=3)
@@ -344,7 +349,7 @@ def test_rates_are_values() -> None:
     assert FailureRate(0.5, seconds=timedelta(minutes=1)) == FailureRate(0.5, seconds=60.0)
     assert FailureRate(0.5) != SlowRate(0.5, slower_than=1.0)
     rule = SlowRate(0.5, slower_than=timedelta(seconds=1), calls=30)
-    assert copy.deepcopy(rule) == pickle.loads(pickle.dumps(rule)) == rule  # noqa: S301 - our own
+    assert copy.deepcopy(rule) == pickle.loads(pickle.dumps(rule)) == rule
     assert repr(rule) == "SlowRate(ratio=0.5, calls=30, seconds=None, minimum=20, slower_than=1.0)"
     with pytest.raises(AttributeError):
         rule.ratio = 0.7  # type: ignore[misc]

@@ -219,7 +219,7 @@ class CircuitBreaker(Shared):
         Args:
             reason: What the refusals say.
         """
-        self._force(Cause.ISOLATE, reason)
+        self._force(Cause.ISOLATE, reason if reason == "" else _checks.text("reason", reason))
 
     def disable(self) -> None:
         """Let every call through and record nothing, until `reset`."""

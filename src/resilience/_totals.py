@@ -2,7 +2,7 @@
 
 Each policy has a `Totals` of its own, which any thread may raise without a lock. They are filed here under the policy's
 kind and label: two live policies of one label are summed, and when a policy dies its totals stay, folded into one sum.
-So what is kept is bounded by the number of labels, not of policies. Nothing here keeps a policy alive, or knows what a
+So what is kept is bounded by the labels and by what is alive. Nothing here keeps a policy alive, or knows what a
 policy does.
 """
 
@@ -17,27 +17,32 @@ from ._core.windows import peek
 
 _Key = tuple[str, str]
 
+_FEW = 16
+
 
 class Totals:
-    """The totals of one policy, by what is counted."""
+    """The totals of one policy, by what is counted. What was never counted takes no memory."""
 
-    __slots__ = ("_counts",)
+    __slots__ = ("_counts", "_kinds")
 
     def __init__(self, *kinds: str) -> None:
-        self._counts = {kind: count() for kind in kinds}
+        self._kinds = kinds
+        self._counts: dict[str, count[int]] = {}
 
     def add(self, kind: str) -> None:
         """Count one more; atomic, without a lock."""
-        next(self._counts[kind])
+        counts = self._counts
+        next(counts.get(kind) or counts.setdefault(kind, count()))
 
     def read(self) -> dict[str, int]:
         """The totals now."""
-        return {kind: peek(counter) for kind, counter in self._counts.items()}
+        counts = self._counts
+        return {kind: peek(counts[kind]) if kind in counts else 0 for kind in self._kinds}
 
     def shelve(self) -> Callable[[], None]:
         """Start from zero; returns what puts the present totals back."""
         before = self._counts
-        self._counts = {kind: count() for kind in before}
+        self._counts = {}
 
         def put_back() -> None:
             self._counts = before
@@ -48,14 +53,19 @@ class Totals:
 _lock = threading.Lock()
 _live: dict[_Key, list[tuple["weakref.ref[object]", Totals]]] = {}
 _dead: dict[_Key, Counter[str]] = {}
+_full: dict[_Key, int] = {}
 
 
 def file(policy: object, label: str, totals: Totals) -> None:
     """Keep the totals of a policy under its kind and label, for as long as the process lives."""
     key = (type(policy).__name__, label)
     with _lock:
-        _fold(key)
-        _live.setdefault(key, []).append((weakref.ref(policy), totals))
+        entries = _live.setdefault(key, [])
+        entries.append((weakref.ref(policy), totals))
+        if len(entries) >= _full.get(key, 0):
+            _fold(key)
+            # Again only when twice as many are there: making a policy costs the same, however many there are.
+            _full[key] = 2 * len(_live[key]) + _FEW
 
 
 def totals_of(kind: str) -> dict[str, dict[str, int]]:
@@ -81,13 +91,14 @@ def _sum(key: _Key) -> Counter[str]:
 
 def _fold(key: _Key) -> None:
     """Add the totals of the dead to their sum, and forget them one by one."""
-    entries = _live.get(key, [])
-    gone = [totals for policy, totals in entries if policy() is None]
-    if gone:
-        _live[key] = [entry for entry in entries if entry[1] not in gone]
-        dead = _dead.setdefault(key, Counter())
-        for totals in gone:
+    kept: list[tuple[weakref.ref[object], Totals]] = []
+    dead = _dead.setdefault(key, Counter())
+    for policy, totals in _live[key]:
+        if policy() is None:
             dead.update(totals.read())
+        else:
+            kept.append((policy, totals))
+    _live[key] = kept
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
