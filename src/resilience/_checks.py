@@ -35,13 +35,14 @@ def whole(name: str, value: object, *, least: int = 1) -> int:
 
 def seconds(name: str, value: object, *, zero: bool = False) -> float:
     """A duration in seconds: a number or a `timedelta`; zero only where it makes sense."""
+    given = value
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be seconds (a number) or a timedelta, got {value!r} ({type(value).__name__})")
     if zero:
-        return _within(name, float(value), value, None, 0.0, None)
-    return _within(name, float(value), value, 0.0, None, None)
+        return _within(name, float(value), given, None, 0.0, None)
+    return _within(name, float(value), given, 0.0, None, None)
 
 
 def seconds_or_none(name: str, value: object, *, zero: bool = False) -> float | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 import anyio
+import anyio.lowlevel
 
 from .._clock import SystemClock, use
 from .._live import shelve_all
@@ -89,4 +90,4 @@ class _InstantClock(SystemClock):
     async def asleep(self, seconds: float, /) -> None:
         """Skip it, and let other tasks run."""
         self.sleep(seconds)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()

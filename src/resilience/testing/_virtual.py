@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable
 
 import anyio
+import anyio.lowlevel
 
+from .. import _checks
 from .._clock import CancelScope
 from ._homes import Home, current_home
 
@@ -61,24 +63,23 @@ class VirtualClock:
         """Virtual seconds since the sandbox was entered."""
         return self._now - _START
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: _checks.Seconds) -> None:
         """Move the time on, and run every timer that comes due on the way, in order.
 
         Args:
-            seconds: How far; never negative.
+            seconds: How far, in seconds or as a `timedelta`; time cannot go back.
 
         Raises:
-            ValueError: `seconds` is negative.
+            TypeError: `seconds` is no duration.
+            ValueError: `seconds` is negative or not finite.
         """
-        if seconds < 0:
-            raise ValueError(f"time cannot go back: advance needs 0 or more seconds, got {seconds!r}")
-        self._move_to(self._now + seconds)
+        self._move_to(self._now + _checks.seconds("seconds", seconds, zero=True))
 
     def sleep(self, seconds: float) -> None:
         """Block this thread in virtual time: with autojump, by moving the clock."""
         if self._autojump:
             self.advance(max(0.0, seconds))
-        else:
+        elif seconds > 0:
             gate = threading.Lock()
             gate.acquire()
             self._at(self._now + seconds, gate.release)
@@ -87,7 +88,7 @@ class VirtualClock:
     async def asleep(self, seconds: float) -> None:
         """Let this task wait in virtual time, on asyncio or trio."""
         if seconds <= 0:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             return
         event = anyio.Event()
         cancel = self._at_home(seconds, event.set)
