@@ -78,7 +78,7 @@ def test_traits(sync: Any, cuts: bool, raises: tuple[type[Exception], ...]) -> N
 
 
 def _sent(thing: Any) -> Any:
-    return pickle.loads(pickle.dumps(thing))  # noqa: S301 - our own bytes
+    return pickle.loads(pickle.dumps(thing))
 
 
 @pytest.mark.law(73)

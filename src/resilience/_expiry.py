@@ -44,7 +44,7 @@ _current_task = asyncio.current_task
 class Running(Protocol):
     """A call that runs under a limit."""
 
-    def leave(self, error: BaseException | None = None) -> None:
+    def leave(self, error: BaseException | None) -> None:
         """The call ended, with a result or with `error`.
 
         Raises:
@@ -72,7 +72,7 @@ class Limit(Deadline):
 
     __init__ = object.__init__  # pyright: ignore[reportAssignmentType] - it is made blank
 
-    def leave(self, error: BaseException | None = None) -> None:
+    def leave(self, error: BaseException | None) -> None:
         """See `Running.leave`."""
         try:  # it is `withdraw`, without the call
             ambient.reset(self.token)
@@ -274,7 +274,7 @@ class ScopeLimit(Deadline):
         self._call_off = clock.expire(scope, seconds)
         self._token = ambient.set(self) if announced else None
 
-    def leave(self, error: BaseException | None = None) -> None:
+    def leave(self, error: BaseException | None) -> None:
         """See `Running.leave`."""
         if self._token is not None:
             withdraw(self._token)

@@ -100,7 +100,7 @@ class timeout(Recipe):
             except BaseException as error:
                 limit.leave(error)
                 raise
-            limit.leave()
+            limit.leave(None)
             return result
 
         return call

@@ -70,7 +70,7 @@ def test_the_outermost_limit_that_is_due_first_cuts_and_is_reported(
         with heard() as events:
             try:
                 outcome: Any = await guarded()
-            except Exception as raised:  # noqa: BLE001 - to look at it
+            except Exception as raised:
                 outcome = raised
         if takes < cut:
             assert outcome is own or outcome == "done"
