@@ -9,7 +9,8 @@ conventions ask. No exception is recorded as a span event: the conventions depre
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any
 
@@ -114,7 +115,7 @@ def observed(tracer: Tracer, name: str, attributes: Mapping[str, str], fn: Funct
             finally:
                 _count(span, record)
     finally:
-        _current.reset(token)
+        _forget(token)
 
 
 async def aobserved(
@@ -130,7 +131,12 @@ async def aobserved(
             finally:
                 _count(span, record)
     finally:
-        _current.reset(token)
+        _forget(token)
+
+
+def _forget(record: Token[CallRecord | None]) -> None:
+    with suppress(ValueError):  # a coroutine that is closed in another context than it began in: nothing to forget here
+        _current.reset(record)
 
 
 def attempt_spans(fn: Function) -> Function:

@@ -1,5 +1,6 @@
 """The laws of context: an attempt runs as if it were the first, and what comes out looks as it would without us."""
 
+import asyncio
 import contextlib
 import gc
 import itertools
@@ -7,7 +8,7 @@ import sys
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, Self
 
 import anyio
@@ -157,6 +158,22 @@ def test_the_current_span_is_the_attempts_a_child_of_the_callers(door: Door, spa
     assert {span.context.trace_id for span in (*attempts, whole, outer) if span.context} == {
         caller.get_span_context().trace_id
     }
+
+
+@pytest.mark.law(66)
+@pytest.mark.usefixtures("spans")
+def test_a_coroutine_that_is_closed_elsewhere_just_ends() -> None:
+    """As the collector does: in whatever context it runs."""
+
+    async def hang() -> None:
+        await asyncio.Future()
+
+    async def main() -> None:
+        coroutine = retry(on=Passing)(hang)()
+        copy_context().run(coroutine.send, None)
+        coroutine.close()
+
+    asyncio.run(main())
 
 
 def number(span: ReadableSpan) -> int:
