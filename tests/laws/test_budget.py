@@ -185,6 +185,23 @@ def test_no_two_threads_get_the_same_token(minimum: int) -> None:
         assert budget.stats.refused == 2_000 - granted
 
 
+@pytest.mark.law(48)
+def test_checking_and_taking_are_one_step() -> None:
+    """Seen from inside: whoever counts holds the lock."""
+    budget = RetryBudget()
+    held: list[bool] = []
+
+    class Watched(Budget):
+        def _earn(self, now: float, calls: int) -> None:
+            held.append(budget._lock.locked())
+            super()._earn(now, calls)
+
+    budget._machine = Watched(0.2, 10, 10, 0.0)
+    budget.take()
+    assert budget.stats.granted == 1
+    assert held == [True, True]
+
+
 @pytest.fixture
 def hectic() -> Iterator[None]:
     """Threads take turns every microsecond."""
