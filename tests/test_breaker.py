@@ -234,7 +234,7 @@ def test_traits() -> None:
     traits = CircuitBreaker(trip=(3, FailureRate(0.25, seconds=timedelta(minutes=1))), cooldown=20, probes=2).traits()
     assert traits.role is Role.CIRCUIT_BREAKER
     assert traits.raises == (CircuitOpen,)
-    assert traits.judges_health
+    assert traits.lease == 20.0
     assert traits.summary == (
         "opens when 3 in a row fail or 25% of the last 60 s failed; stays open 20 to 22 s, then 2 probes decide"
     )

@@ -64,6 +64,15 @@ def test_events_are_frozen_values(event: Any) -> None:
     assert type(pickle.loads(pickle.dumps(event))) is type(event)  # noqa: S301 - our own
 
 
+def test_an_event_says_when() -> None:
+    with sandbox() as time:
+        early = events.Recovered("payments", 2)
+        time.advance(5)
+        late = events.Recovered("payments", 2)
+        assert late.at == time.now() == early.at + 5
+    assert early == late
+
+
 def test_what_is_told_and_by_whom() -> None:
     """The policies that there are, and what they tell of one story each."""
     heard: list[Event] = []

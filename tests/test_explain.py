@@ -71,6 +71,16 @@ def test_the_identity() -> None:
         (Pipeline(timeout(3), Bulkhead(1, max_wait=None)), "3 s", "at most 1"),
         (Pipeline(Bulkhead(1, max_wait=1), timeout(3)), "4 s", "at most 1"),
         (Pipeline(timeout(3, sync="deadline")), "the function's own duration", "at most 1"),
+        (
+            Pipeline(timeout(3, sync="deadline"), retry(on=OSError)),
+            "the function's own duration + 3 s",
+            "at most 3",
+        ),
+        (
+            Pipeline(timeout(3, sync="deadline"), Bulkhead(1, max_wait=1)),
+            "the function's own duration + 1 s",
+            "at most 1",
+        ),
         (Pipeline(fallback(0, on=Exception), timeout(3)), "3 s", "at most 1"),
     ],
 )

@@ -119,6 +119,11 @@ DOUBTS: list[Any] = [
         "on= does not name BulkheadFull",
         id="fallback-misses-full-bulkhead",
     ),
+    pytest.param(
+        lambda: Pipeline(CircuitBreaker(cooldown=5), timeout(5)),
+        "a probe that hangs never says so; give a probe_lease longer than 5 s",
+        id="probe-outlives-its-lease",
+    ),
 ]
 
 
@@ -160,6 +165,10 @@ def test_an_on_that_covers_timeouts_raises_no_doubt(on: Any) -> None:
 def test_a_fallback_that_names_every_refusal_raises_no_doubt() -> None:
     for on in (Exception, (OSError, Rejected), lambda error: True, (TimedOut, CircuitOpen, BulkheadFull)):
         Pipeline(fallback(0, on=on), CircuitBreaker(), Bulkhead(5), timeout(5))
+
+
+def test_a_lease_longer_than_the_timeout_raises_no_doubt() -> None:
+    Pipeline(CircuitBreaker(cooldown=5, probe_lease=5.5), timeout(5))
 
 
 def test_a_timeout_outside_raises_no_doubt() -> None:

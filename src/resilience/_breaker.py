@@ -204,11 +204,11 @@ class CircuitBreaker(Shared):
         options = self._circuit.options
         return Traits(
             Role.CIRCUIT_BREAKER,
-            f"opens when {options.rules()}; stays open {options.cooldown:g} to {options.longest_wait:g} s, then "
+            f"circuit breaker: opens when {options.rules()}; stays open {options.cooldown:g} to {options.longest_wait:g} s, then "
             f"{options.probes} probe{'s decide' if options.probes > 1 else ' decides'}",
             raises=(CircuitOpen,),
             handles=options.on,
-            judges_health=True,
+            lease=options.lease,
         )
 
     # Verbs

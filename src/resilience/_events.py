@@ -10,10 +10,11 @@ By default the logger `resilience` says WARNING when a breaker opens or work is 
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from . import _checks
+from ._clock import clock
 
 logger = logging.getLogger("resilience")
 
@@ -26,9 +27,11 @@ class Event:
 
     Attributes:
         policy: The name of the policy.
+        at: When, in seconds on the library's monotonic clock. Two events that differ only in this are equal.
     """
 
     policy: str
+    at: float = field(default_factory=lambda: clock.now(), kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

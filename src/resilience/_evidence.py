@@ -25,10 +25,11 @@ def judged(error: BaseException, on: Matcher, ignore: Matcher) -> Outcome:
 
 
 def described(error: BaseException) -> str:
-    """The error as text, to be kept without keeping it: type and message, at most so many characters."""
+    """The error as one line, to be kept without keeping it: type and the message's first line, bounded."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - it is the user's class
         text = "(its text cannot be had)"
     name = type(error).__qualname__
-    return f"{name}: {text[:_LONGEST_TEXT]}" if text else name
+    first = text.strip().partition("\n")[0]
+    return f"{name}: {first[:_LONGEST_TEXT]}" if first else name

@@ -40,6 +40,10 @@ def _worst_case(traits: Sequence[Traits]) -> str:
         seconds = _times(layer.most_calls, seconds) + layer.waits
         if layer.cuts and (calls or seconds > layer.seconds):
             calls, seconds = 0.0, layer.seconds
+        elif layer.seconds < inf:
+            # Announced: nothing starts or waits later than that; what has started by then runs to its end.
+            seconds = layer.seconds if calls > 1 else min(seconds, layer.seconds)
+            calls = min(calls, 1.0)
     if inf in (calls, seconds):
         return "unbounded; a timeout around it would bound it"
     if not calls:

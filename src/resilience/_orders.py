@@ -7,13 +7,12 @@ doubtful one warns, for there may be a reason.
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
+from math import inf
 
 from ._traits import Role, Traits
 from .errors import BulkheadFull, CircuitOpen, RateLimited, ResilienceError, ResilienceWarning, Throttled, TimedOut
 
 _TOLD_BY_FALLBACK = (TimedOut, CircuitOpen, BulkheadFull, RateLimited, Throttled)
-
-Pair = tuple[Traits, Traits]
 
 
 def check(layers: Sequence[object], traits: Sequence[Traits]) -> None:
@@ -102,12 +101,22 @@ def _misses_refusals(outer: Traits, inner: Traits) -> str | None:
     return None
 
 
+def _outlives_its_lease(outer: Traits, inner: Traits) -> str | None:
+    if inner.role is Role.TIMEOUT and outer.lease <= inner.seconds < inf:
+        return (
+            f"{outer.summary}: a probe's outcome counts for {outer.lease:g} s, and the timeout inside lets it hang for "
+            f"{inner.seconds:g} s, so a probe that hangs never says so; give a probe_lease longer than {inner.seconds:g} s"
+        )
+    return None
+
+
 _RULES: tuple[Callable[[Traits, Traits], str | None], ...] = (
     _two_repeat,
     _holds_while_waiting,
     _sees_too_little,
     _misses_timeouts,
     _misses_refusals,
+    _outlives_its_lease,
 )
 
 

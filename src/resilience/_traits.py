@@ -13,7 +13,7 @@ from .errors import ResilienceError
 
 
 class Role(IntEnum):
-    """The patterns, in the recommended order, outermost first."""
+    """The patterns, in the recommended order, outermost first. A timeout for each attempt stands inside a bulkhead."""
 
     FALLBACK = 0
     CACHE = 1
@@ -24,9 +24,8 @@ class Role(IntEnum):
     THROTTLE = 6
     CIRCUIT_BREAKER = 7
     BULKHEAD = 8
-    ATTEMPT_TIMEOUT = 9
-    CHAOS = 10
-    CUSTOM = 11
+    CHAOS = 9
+    CUSTOM = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Traits:
         waits: The longest it may wait itself, over one call, in seconds; `inf` if unbounded.
         raises: The errors it adds of its own.
         handles: The errors it acts upon; `None` if it asks about none.
-        judges_health: Whether refusals (`Rejected`) of what is inside are no evidence to it.
+        lease: How long the outcome of a probe counts for something, in seconds; `inf` if it makes no probes.
     """
 
     role: Role
@@ -53,7 +52,7 @@ class Traits:
     waits: float = 0.0
     raises: tuple[type[ResilienceError], ...] = ()
     handles: Matcher | None = None
-    judges_health: bool = False
+    lease: float = inf
 
     @property
     def repeats(self) -> bool:
