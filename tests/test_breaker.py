@@ -236,7 +236,8 @@ def test_traits() -> None:
     assert traits.raises == (CircuitOpen,)
     assert traits.lease == 20.0
     assert traits.summary == (
-        "opens when 3 in a row fail or 25% of the last 60 s failed; stays open 20 to 22 s, then 2 probes decide"
+        "circuit breaker: opens when 3 in a row fail or 25% of the last 60 s failed; stays open 20 to 22 s, then "
+        "2 probes decide"
     )
 
 
