@@ -37,8 +37,10 @@ _SHIELD_GLANCE = 0.01
 """Seconds between two looks at whether a shield has been left that is in the way of an expiry."""
 
 
+# What every call uses, bound once: Python makes a method anew for each `imported.method()`.
 _modules = sys.modules
 _current_task = asyncio.current_task
+_ambient_get, _ambient_set, _ambient_reset = ambient.get, ambient.set, ambient.reset
 
 
 class Running(Protocol):
@@ -66,16 +68,16 @@ class Limit(Deadline):
     scope: Any
     outer: "Limit | None"
     token: Token[Deadline | None]
-    again: Callable[[], None] | None
     expired: bool
-    cut: bool
+    cut: bool  # these two mean something only once it expired
+    again: Callable[[], None] | None
 
     __init__ = object.__init__  # pyright: ignore[reportAssignmentType] - it is made blank
 
     def leave(self, error: BaseException | None) -> None:
         """See `Running.leave`."""
         try:  # it is `withdraw`, without the call
-            ambient.reset(self.token)
+            _ambient_reset(self.token)
         except ValueError:
             pass
         task, self.task = self.task, None  # a context copied inside may hold this limit long after the call
@@ -101,14 +103,13 @@ class Limit(Deadline):
         task = self.task
         if task is None:
             return
-        self.expired = True
+        self.expired, self.cut, self.again = True, False, None
         loop = task.get_loop()
         if asyncio.current_task() is task:
             self.again = loop.call_soon(self.expire).cancel
         elif is_shielded(task, self.scope):
             self.again = clock.call_later(loop, _SHIELD_GLANCE, self.expire)
         else:
-            self.again = None
             self.cut = True
             task.cancel()
 
@@ -220,17 +221,17 @@ class Limits:
         limit.base = task.cancelling()
         limit.table = table
         limit.scope = scope
-        limit.expired = limit.cut = False
-        limit.outer = limit.again = None
+        limit.expired = False
+        limit.outer = None
         announced: Deadline = limit
-        outer = ambient.get()
+        outer = _ambient_get()
         if outer is not None and outer.expires <= limit.expires:
             announced = self._under(outer, limit, loop)
             table = limit.table
         table.live[limit] = None
         if not table.armed:
             table.arm(loop, table.seconds)
-        limit.token = ambient.set(announced)  # after the arming: a timer of the loop keeps the context it was made in
+        limit.token = _ambient_set(announced)  # after the arming: a timer of the loop keeps the context it was made in
         return limit
 
     def _table_for(self, loop: asyncio.AbstractEventLoop) -> Table:
