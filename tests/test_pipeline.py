@@ -231,6 +231,22 @@ def test_the_outermost_name_counts() -> None:
     assert Pipeline(Pipeline(name="inner")).label == "Pipeline"
 
 
+class Payments(Pipeline):
+    """Somebody's own pipeline, with parameters of its own."""
+
+    def __init__(self, *, attempts: int) -> None:
+        super().__init__(timeout(5), retry(on=OSError, attempts=attempts), name="payments")
+        self.attempts = attempts
+
+
+@pytest.mark.law(73)
+def test_a_pipeline_may_be_subclassed() -> None:
+    payments = Payments(attempts=2)
+    for twin in (payments, pickle.loads(pickle.dumps(payments)), copy.deepcopy(payments)):
+        assert (type(twin), twin.attempts, twin.name) == (Payments, 2, "payments")
+        assert repr(twin.layers()) == "(timeout(5), retry(on=OSError, attempts=2))"
+
+
 @pytest.mark.law(73)
 def test_pipelines_of_recipes_survive_pickle_and_copy() -> None:
     for pipeline in (
@@ -239,7 +255,7 @@ def test_pipelines_of_recipes_survive_pickle_and_copy() -> None:
         Pipeline(fallback("x", on=OSError), retry(on=OSError)),
     ):
         for twin in (
-            pickle.loads(pickle.dumps(pipeline)),  # noqa: S301 - our own
+            pickle.loads(pickle.dumps(pipeline)),
             copy.copy(pipeline),
             copy.deepcopy(pipeline),
         ):

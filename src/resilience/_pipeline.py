@@ -7,6 +7,7 @@ built.
 
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack
+from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from ._explain import Explanation, explain
@@ -80,9 +81,8 @@ class Pipeline(_Composition):
     ) -> "FallbackPipeline[U]": ...
     @overload
     def __new__(cls, /, *parts: SupportsBind, name: str | None = None) -> Self: ...
-    def __new__(cls, /, *parts: Any, name: str | None = None) -> Any:
+    def __new__(cls, /, *parts: Any, **_: Any) -> Any:
         """Make a pipeline; one that begins with a fallback is typed for the fallback's answers."""
-        del name
         begins_with_fallback = bool(parts) and isinstance(parts[0], fallback | FallbackPipeline)
         kind: type[Any] = FallbackPipeline if begins_with_fallback and cls is Pipeline else cls
         return object.__new__(kind)
@@ -117,7 +117,7 @@ class Pipeline(_Composition):
         leases: list[Lease] = []
         try:
             for admit in [self._block_door(layer, "admit") for layer in self._layers]:
-                leases.append(admit())
+                leases.append(admit())  # noqa: PERF401 - each must be in the list when the next one refuses
         except BaseException:
             _end_all(leases, Ending.RELEASED, None)
             raise
@@ -128,7 +128,7 @@ class Pipeline(_Composition):
         leases: list[Lease] = []
         try:
             for aadmit in [self._block_door(layer, "aadmit") for layer in self._layers]:
-                leases.append(await aadmit())
+                leases.append(await aadmit())  # noqa: PERF401 - the same
         except BaseException:
             _end_all(leases, Ending.RELEASED, None)
             raise
@@ -142,9 +142,6 @@ class Pipeline(_Composition):
                 "block or lease allows for neither; decorate a function, or make a pipeline without it"
             )
         return method
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _remake, (type(self), self._layers, self.name)
 
     def __repr__(self) -> str:
         written = [*map(repr, self._layers), *([f"name={self.name!r}"] if self.name else [])]
@@ -189,8 +186,10 @@ class PipelineGuard:
                 entering.enter_context(make())
             self._stack = entering.pop_all()
 
-    def __exit__(self, *raised: Any) -> bool | None:
-        return self._stack.__exit__(*raised)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
     async def __aenter__(self) -> None:
         async with self._astack as entering:
@@ -198,8 +197,10 @@ class PipelineGuard:
                 await entering.enter_async_context(make())
             self._astack = entering.pop_all()
 
-    async def __aexit__(self, *raised: Any) -> bool | None:
-        return await self._astack.__aexit__(*raised)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._astack.__aexit__(kind, error, trace)
 
     def _take_makers(self) -> list[Callable[[], Any]]:
         makers, self._makers = self._makers, None
@@ -239,8 +240,3 @@ def _end_all(leases: list[Lease], ending: Ending, error: BaseException | None) -
                     ends.callback(lease.fail, error)
                 case Ending.RELEASED:
                     ends.callback(lease.release)
-
-
-def _remake(kind: type[Pipeline], layers: tuple[Any, ...], name: str | None) -> Pipeline:
-    pipeline: Pipeline = kind(*layers, name=name)
-    return pipeline

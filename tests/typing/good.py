@@ -298,7 +298,7 @@ async def ablocks() -> None:
 
 def found_after_a_block() -> int:
     """A guard lets exceptions through, so that the checkers know that the end is not reached."""
-    with breaker.guard():
+    with breaker.guard(), pipeline.guard():
         return 3
 
 
