@@ -123,13 +123,15 @@ class Period:
         ramp: How calls are let in after a close; `None` if all are.
         quiet: In a dry run, the time up to which it would be open; nothing is counted then.
         superseded: Whether other options hold by now, for the same book.
+        free_until: The time from which a success needs the lock: a part of a time window ends; `inf` for never, `-inf`
+            for always.
         refusal: What a refused call is told.
         until: The time up to which every call is refused; `-inf` where none is.
         special: Whether a call must ask before it starts.
         timed: Whether it matters when a call started.
         counts: Whether a success is to be counted, or looked at, at all.
         plain: Whether it can be counted by a number from `calls` and nothing else.
-        edge: Else the time from which more is to be done: a part of a time window ends; `-inf` if there always is.
+        edge: The same as `free_until`, but `-inf` also where results are to be looked at.
         slow_after: The seconds above which a call is slow; `inf` if none is.
         calls: Where a success takes its number.
     """
@@ -139,6 +141,7 @@ class Period:
         "calls",
         "counts",
         "edge",
+        "free_until",
         "options",
         "plain",
         "quiet",
@@ -174,24 +177,19 @@ class Period:
     def lay_out(self) -> None:
         """Bring up to date what depends on the counts."""
         book = self.book
-        looks = book is not None and (self.options.judge is not None or not self._lock_free())
-        self.edge = book.edge if isinstance(book, Ledger) and not looks else -inf
+        lock_free = isinstance(book, Ledger) and book.run == 0 and not self.superseded
+        looks = book is not None and (self.options.judge is not None or not lock_free)
+        self.free_until = book.edge if isinstance(book, Ledger) and lock_free else -inf
+        self.edge = -inf if looks else self.free_until
         self.plain = self.edge == inf and not self.timed
         self.counts = looks or (isinstance(book, Ledger) and bool(book.windows))
 
     def count_quickly(self, now: float, started: float) -> bool:
-        """Count a success without the lock, if that can be done now."""
-        book = self.book
-        if not (
-            isinstance(book, Ledger) and self._lock_free() and now < book.edge and now - started <= self.slow_after
-        ):
+        """Count a success, whose result has been looked at, without the lock; false if that cannot be done."""
+        if now >= self.free_until or now - started > self.slow_after:
             return False
         next(self.calls)
         return True
-
-    def _lock_free(self) -> bool:
-        """Whether a success changes no more than a count."""
-        return isinstance(self.book, Ledger) and self.book.run == 0 and not self.superseded
 
 
 class Probe(Period):
