@@ -120,6 +120,11 @@ DOUBTS: list[Any] = [
         id="fallback-misses-full-bulkhead",
     ),
     pytest.param(
+        lambda: Pipeline(CircuitBreaker(cooldown=2), timeout(2)),
+        "a probe's outcome counts for 2 s, and the timeout inside lets it hang for 2 s.*probe_lease longer than 2 s",
+        id="lease-too-short-for-timeout",
+    ),
+    pytest.param(
         lambda: Pipeline(CircuitBreaker(cooldown=5), timeout(5)),
         "a probe that hangs never says so; give a probe_lease longer than 5 s",
         id="probe-outlives-its-lease",
@@ -169,6 +174,11 @@ def test_a_fallback_that_names_every_refusal_raises_no_doubt() -> None:
 
 def test_a_lease_longer_than_the_timeout_raises_no_doubt() -> None:
     Pipeline(CircuitBreaker(cooldown=5, probe_lease=5.5), timeout(5))
+
+
+def test_a_probe_lease_that_outlasts_the_timeout_raises_no_doubt() -> None:
+    Pipeline(CircuitBreaker(cooldown=2, probe_lease=2.5), timeout(2))
+    Pipeline(timeout(5), CircuitBreaker(cooldown=2))
 
 
 def test_a_timeout_outside_raises_no_doubt() -> None:

@@ -48,8 +48,8 @@ def enrol(policy: Live) -> None:
         _made_at[policy] = where
     if twin is not None:
         warnings.warn(
-            f"a second {type(policy).__name__} named {policy.name!r} was made at {where}; the first was made at {there}. "
-            "They do not share their state: make one and share it, or give each a name of its own",
+            f"a second {type(policy).__name__} named {policy.name!r} was made at {where}; the first was made at "
+            f"{there}. They do not share their state: make one and share it, or give each a name of its own",
             ResilienceWarning,
             stacklevel=3,
         )

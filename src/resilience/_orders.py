@@ -43,8 +43,8 @@ def check(layers: Sequence[object], traits: Sequence[Traits]) -> None:
 def _senseless(outer: Traits, inner: Traits) -> Iterator[str]:
     if outer.role is Role.TIMEOUT and inner.role is Role.TIMEOUT and inner.seconds >= outer.seconds:
         yield (
-            f"the inner timeout ({inner.seconds:g} s) can never expire before the outer one ({outer.seconds:g} s); make the "
-            "inner one shorter, or leave one out"
+            f"the inner timeout ({inner.seconds:g} s) can never expire before the outer one ({outer.seconds:g} s); "
+            "make the inner one shorter, or leave one out"
         )
 
 
@@ -58,8 +58,8 @@ def _doubtful(outer: Traits, inner: Traits) -> Iterator[str]:
 def _two_repeat(outer: Traits, inner: Traits) -> str | None:
     if outer.role is Role.RETRY and inner.role is Role.RETRY:
         return (
-            "two retries in one pipeline: what the inner one gives up on, the outer one does not repeat (unless again=True); "
-            "one retry with the attempts you want says it better"
+            "two retries in one pipeline: what the inner one gives up on, the outer one does not repeat (unless "
+            "again=True); one retry with the attempts you want says it better"
         )
     return None
 
@@ -76,8 +76,8 @@ def _holds_while_waiting(outer: Traits, inner: Traits) -> str | None:
 def _sees_too_little(outer: Traits, inner: Traits) -> str | None:
     if outer.role is Role.CIRCUIT_BREAKER and inner.role is Role.RETRY:
         return (
-            "a retry inside a circuit breaker hides the failed attempts from it, and goes on calling when it has opened; write "
-            "the retry outside: Pipeline(retry(...), CircuitBreaker(...))"
+            "a retry inside a circuit breaker hides the failed attempts from it, and goes on calling when it has "
+            "opened; write the retry outside: Pipeline(retry(...), CircuitBreaker(...))"
         )
     return None
 
@@ -85,8 +85,8 @@ def _sees_too_little(outer: Traits, inner: Traits) -> str | None:
 def _misses_timeouts(outer: Traits, inner: Traits) -> str | None:
     if outer.role in (Role.RETRY, Role.CIRCUIT_BREAKER) and _misses(outer, (TimedOut,), inner):
         return (
-            f"{outer.summary}: its on= does not name the TimedOut that the timeout inside raises, so a call that hangs is no "
-            "failure to it; add TimedOut: on=(..., TimedOut)"
+            f"{outer.summary}: its on= does not name the TimedOut that the timeout inside raises, so a call that hangs "
+            "is no failure to it; add TimedOut: on=(..., TimedOut)"
         )
     return None
 
@@ -95,8 +95,8 @@ def _misses_refusals(outer: Traits, inner: Traits) -> str | None:
     missed = _misses(outer, _TOLD_BY_FALLBACK, inner) if outer.role is Role.FALLBACK else None
     if missed:
         return (
-            f"{outer.summary}: its on= does not name {missed}, which a policy inside raises, so the caller gets that and not "
-            f"the fallback; add {missed}, or Rejected for every refusal"
+            f"{outer.summary}: its on= does not name {missed}, which a policy inside raises, so the caller gets that "
+            f"and not the fallback; add {missed}, or Rejected for every refusal"
         )
     return None
 
@@ -105,7 +105,8 @@ def _outlives_its_lease(outer: Traits, inner: Traits) -> str | None:
     if inner.role is Role.TIMEOUT and outer.lease <= inner.seconds < inf:
         return (
             f"{outer.summary}: a probe's outcome counts for {outer.lease:g} s, and the timeout inside lets it hang for "
-            f"{inner.seconds:g} s, so a probe that hangs never says so; give a probe_lease longer than {inner.seconds:g} s"
+            f"{inner.seconds:g} s, so a probe that hangs never says so; give a probe_lease longer than "
+            f"{inner.seconds:g} s"
         )
     return None
 

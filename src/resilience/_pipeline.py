@@ -1,8 +1,8 @@
 """Pipeline: several policies as one.
 
-The first is the outermost, as with stacked decorators. A pipeline is a policy too: nesting is associative (a pipeline in a
-pipeline is the same as its parts in its place), and `Pipeline()` is the identity. What it is made of is checked when it is
-built.
+The first is the outermost, as with stacked decorators. A pipeline is a policy too: nesting is associative (a pipeline
+in a pipeline is the same as its parts in its place), and `Pipeline()` is the identity. What it is made of is checked
+when it is built.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
@@ -60,17 +60,18 @@ class Pipeline(_Composition):
     async def charge(order: Order) -> Receipt: ...
     ```
 
-    Recommended, outermost first: fallback, cache, timeout (total), retry, hedge, rate limiter, circuit breaker, bulkhead,
-    timeout (attempt).
+    Recommended, outermost first: fallback, cache, timeout (total), retry, hedge, rate limiter, circuit breaker,
+    bulkhead, timeout (attempt).
 
     Args:
-        parts: Policies, pipelines, or any object with `bind` and `abind`. A `fallback` can only be the first; the pipeline's
-            answers are then typed `T | U`.
+        parts: Policies, pipelines, or any object with `bind` and `abind`. A `fallback` can only be the first; the
+            pipeline's answers are then typed `T | U`.
         name: The name of the span of each call; it is that of the outermost pipeline. Default: the function's own name.
 
     Raises:
         TypeError: A part is no policy.
-        ValueError: The order is senseless; the text says which one is meant. A doubtful one warns (`ResilienceWarning`).
+        ValueError: The order is senseless; the text says which one is meant. A doubtful one warns
+            (`ResilienceWarning`).
     """
 
     __slots__ = ()
@@ -138,8 +139,8 @@ class Pipeline(_Composition):
         method = getattr(layer, door, None)
         if method is None:
             raise TypeError(
-                f"{self.label} has no {door}(): {layer!r} repeats or replaces the call, or needs to hold the task, and a "
-                "block or lease allows for neither; decorate a function, or make a pipeline without it"
+                f"{self.label} has no {door}(): {layer!r} repeats or replaces the call, or needs to hold the task, and "
+                "a block or lease allows for neither; decorate a function, or make a pipeline without it"
             )
         return method
 

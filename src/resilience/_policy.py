@@ -1,8 +1,8 @@
 """A policy turns a function into a function. This module is that sentence.
 
 `SupportsBind` is the whole protocol: two methods, no base class. `Policy` adds the doors that users come in by: the
-decorator, `call` and `acall`. Here is decided, once and at decoration, whether a function is sync or async, and here the
-telemetry gate is put in front; `bind` and `abind` know of neither.
+decorator, `call` and `acall`. Here is decided, once and at decoration, whether a function is sync or async, and here
+the telemetry gate is put in front; `bind` and `abind` know of neither.
 
 A shell is written the way one writes a decorator by hand: a prelude of plain assignments, one call of `fn`, assigned to
 `result`, one exit; everything rare behind a method.
@@ -193,14 +193,14 @@ def refuse(fn: object) -> None:
         raise TypeError(f"a policy guards functions, got {fn!r}")
     if _makes_generator(fn):
         raise TypeError(
-            f"{_name_of(fn)} is a generator function: calling it runs nothing, so a guard would cover only its creation and "
-            "call every stream a success. Guard the calls inside it, or hold a lease over its life: "
+            f"{_name_of(fn)} is a generator function: calling it runs nothing, so a guard would cover only its "
+            "creation and call every stream a success. Guard the calls inside it, or hold a lease over its life: "
             "'lease = policy.admit()'"
         )
 
 
 def is_coroutine_function(fn: object) -> bool:
-    """Whether calling it gives a coroutine: a coroutine function, a partial of one, an object with an async `__call__`."""
+    """Whether a call gives a coroutine: a coroutine function, a partial of one, an object with an async `__call__`."""
     return any(map(inspect.iscoroutinefunction, _forms(_unwrapped(fn))))
 
 

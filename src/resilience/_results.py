@@ -63,8 +63,8 @@ def refuse_coroutine(result: object) -> None:
 def stream_watch(name: str) -> Callable[[object], type[Any]]:
     """Make the check of what leaves one decorated function: a coroutine is refused, the first stream warns.
 
-    The check answers the type it has passed, so that the caller need not ask about that type again. A stream's type counts as
-    passed too: its first result has warned.
+    The check answers the type it has passed, so that the caller need not ask about that type again. A stream's type
+    counts as passed too: its first result has warned.
     """
     warned = False
 
@@ -77,9 +77,9 @@ def stream_watch(name: str) -> Callable[[object], type[Any]]:
         if not warned and _is_stream(result):
             warned = True
             warnings.warn(
-                f"{name} returned a stream ({type(result).__name__}): the policies saw it opened, and will not see it fail "
-                "or end. Hold a lease over its whole life instead: 'lease = policy.admit()' (or 'await policy.aadmit()'), "
-                "then lease.succeed() or lease.fail(error) when it ends",
+                f"{name} returned a stream ({type(result).__name__}): the policies saw it opened, and will not see it "
+                "fail or end. Hold a lease over its whole life instead: 'lease = policy.admit()' (or 'await "
+                "policy.aadmit()'), then lease.succeed() or lease.fail(error) when it ends",
                 ResilienceWarning,
                 stacklevel=3,
             )
