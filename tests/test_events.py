@@ -112,6 +112,15 @@ def test_what_is_told_and_by_whom() -> None:
     ]
 
 
+def test_an_event_knows_when_it_was() -> None:
+    with sandbox() as time:
+        first = Recovered("p", 2)
+        time.advance(3)
+        second = Recovered("p", 2)
+    assert second.at - first.at == 3
+    assert first == second
+
+
 def test_a_call_that_succeeds_at_once_tells_nothing() -> None:
     heard: list[Event] = []
     with listen(heard.append):
