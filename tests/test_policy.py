@@ -554,7 +554,7 @@ def test_the_known_types_stay_few(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("policy", [retry(on=OSError, attempts=5), timeout(3), fallback("x", on=OSError)], ids=repr)
 def test_recipes_survive_pickle_and_copy(policy: Any) -> None:
     for twin in (
-        pickle.loads(pickle.dumps(policy)),  # noqa: S301 - our own
+        pickle.loads(pickle.dumps(policy)),
         copy.copy(policy),
         copy.deepcopy(policy),
     ):
