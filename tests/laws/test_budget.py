@@ -172,7 +172,7 @@ def test_who_is_not_afforded_gets_the_original_failure_and_is_told(door: Door) -
 @pytest.mark.parametrize("minimum", [1, 50, 150])
 def test_no_two_threads_get_the_same_token(minimum: int) -> None:
     budget = RetryBudget(0.0, minimum_per_second=minimum, window=10.0)
-    together = threading.Barrier(4)
+    together = threading.Barrier(4, timeout=20)
 
     def take(_: int) -> int:
         together.wait()

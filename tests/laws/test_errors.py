@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience import Pipeline, errors, fallback, retry
+from resilience import Pipeline, _rounds, errors, fallback, retry
 from resilience._raising import annotate, follow
 from resilience.testing import sandbox
-from tests.doors import Work
+from tests.doors import Work, call
 from tests.retry_doors import RETRY_DOORS, Passing, notes_of_ours, outcome_of
 
 Door = Callable[[Any, Work], Any]
@@ -30,7 +30,7 @@ REFUSALS = [
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     **{
-        f"pickle-{protocol}": lambda one, protocol=protocol: pickle.loads(pickle.dumps(one, protocol))  # noqa: S301 - made a moment ago
+        f"pickle-{protocol}": lambda one, protocol=protocol: pickle.loads(pickle.dumps(one, protocol))
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
     },
     "copy": copy.copy,
@@ -101,27 +101,20 @@ def test_recipes_survive_them_too(way: Any, policy: Any) -> None:
 
 
 @pytest.mark.law(82, 90)
-@pytest.mark.parametrize("way", [pickle.loads, copy.deepcopy], ids=["pickle", "deepcopy"])
-def test_a_mark_means_nothing_elsewhere(way: Any) -> None:
+@pytest.mark.parametrize("way", [WAYS["pickle-2"], WAYS["pickle-5"], copy.deepcopy], ids=["old", "new", "deepcopy"])
+def test_a_mark_means_nothing_elsewhere(way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was given up on in another process, or in another life, is repeated here like anything else."""
+    calls = itertools.count(1)
     with sandbox():
-        given_up = outcome_of(lambda policy, work: policy.call(work), retry(on=Passing), _fail)
-        travelled = way(pickle.dumps(given_up)) if way is pickle.loads else way(given_up)
-        calls = itertools.count(1)
+        given_up = outcome_of(call, retry(on=Passing), _fail)
 
         def arrive() -> None:
             next(calls)
-            fresh = Passing()
-            vars(fresh).update({key: _later(value) for key, value in vars(travelled).items()})
-            raise fresh
+            raise way(given_up)
 
-        outcome_of(lambda policy, work: policy.call(work), retry(on=Passing), arrive)
+        monkeypatch.setattr(_rounds.marks, "made", 0)  # a process that has not given up on anything yet
+        outcome_of(call, retry(on=Passing), arrive)
     assert next(calls) - 1 == 3
-
-
-def _later(value: object) -> object:
-    """Each arrival is another journey."""
-    return pickle.loads(pickle.dumps(value))  # noqa: S301 - made a moment ago
 
 
 def _fail() -> None:
@@ -129,63 +122,63 @@ def _fail() -> None:
 
 
 @dataclass(frozen=True)
-class Frozen(Exception):  # noqa: N818 - named by what is wrong with it
+class Frozen(Exception):
     code: int
 
 
-class Slotted(Exception):  # noqa: N818 - named by what is wrong with it
+class Slotted(Exception):
     __slots__ = ()
 
 
-class Mute(Exception):  # noqa: N818 - named by what is wrong with it
+class Mute(Exception):
     def add_note(self, note: str, /) -> NoReturn:
         raise RuntimeError("no notes, please")
 
 
-class TupleOfNotes(Exception):  # noqa: N818 - named by what is wrong with it
+class TupleOfNotes(Exception):
     __notes__ = ()  # type: ignore[assignment]  # it is wrong on purpose
 
 
-class HostileNotes(Exception):  # noqa: N818 - named by what is wrong with it
+class HostileNotes(Exception):
     @property
     def __notes__(self) -> NoReturn:  # type: ignore[override]  # it is wrong on purpose
         raise RuntimeError("no notes, please")
 
 
-class StrangeNotes(Exception):  # noqa: N818 - named by what is wrong with it
+class StrangeNotes(Exception):
     def __init__(self) -> None:
         super().__init__()
         self.__notes__ = [7, None, "resilience: an old one", b"x"]  # type: ignore[list-item]  # it is wrong on purpose
 
 
-class Dictless(Exception):  # noqa: N818 - named by what is wrong with it
+class Dictless(Exception):
     @property
     def __dict__(self) -> NoReturn:  # type: ignore[override]  # it is wrong on purpose
         raise RuntimeError("nothing to see here")
 
 
-class NoDict(Exception):  # noqa: N818 - named by what is wrong with it
+class NoDict(Exception):
     __dict__ = None  # type: ignore[assignment]  # it is wrong on purpose
 
 
-class ReadOnly(Exception):  # noqa: N818 - named by what is wrong with it
+class ReadOnly(Exception):
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(name)
 
 
-class Unhashable(Exception):  # noqa: N818 - named by what is wrong with it
+class Unhashable(Exception):
     __hash__ = None  # type: ignore[assignment]  # it is wrong on purpose
 
     def __eq__(self, other: object) -> NoReturn:
         raise RuntimeError("no comparing, please")
 
 
-class Unprintable(Exception):  # noqa: N818 - named by what is wrong with it
+class Unprintable(Exception):
     def __str__(self) -> NoReturn:
         raise RuntimeError("no reading, please")
 
 
-class False_(Exception):  # noqa: N801, N818 - named by what is wrong with it
+class False_(Exception):  # noqa: N801 - named by what is wrong with it
     def __bool__(self) -> bool:
         return False
 
@@ -237,7 +230,7 @@ def test_also_when_it_is_the_option_that_raises_it(make: Any) -> None:
         raise problem
 
     with sandbox():
-        outcome = outcome_of(lambda policy, work: policy.call(work), retry(on=on), _fail)
+        outcome = outcome_of(call, retry(on=on), _fail)
     assert outcome is problem
     assert type(outcome.__context__) is Passing
 
@@ -286,6 +279,6 @@ def test_a_chain_of_contexts_never_gets_a_loop_from_us(links: list[tuple[int, in
 def test_what_an_inner_retry_gave_up_on_is_told_once_across_layers() -> None:
     with sandbox():
         inner = retry(on=Passing, name="inner")(_fail)
-        outcome = outcome_of(lambda policy, work: policy.call(work), retry(on=Passing, name="outer"), inner)
+        outcome = outcome_of(call, retry(on=Passing, name="outer"), inner)
     (note,) = notes_of_ours(outcome)
     assert note.startswith("resilience: inner gave up after 3 attempts")

@@ -570,7 +570,7 @@ def test_a_retry_without_end_stays_small(door: Door, attempts: int) -> None:
 
 @pytest.mark.law(79)
 def test_calls_at_the_same_time_share_nothing_but_the_budget() -> None:
-    together = threading.Barrier(8)
+    together = threading.Barrier(8, timeout=20)
 
     @retry(on=Passing, attempts=9, wait=0.0)
     def guarded(script: Iterator[str]) -> str:
