@@ -90,7 +90,7 @@ class Bulkhead(Shared):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        self.pool = Pool(_checks.whole("limit", limit))
+        self.pool: Pool = Pool(_checks.whole("limit", limit))
         self._max_wait = inf if max_wait is None else _checks.seconds("max_wait", max_wait, zero=True)
         self._queue = None if queue is None else _checks.whole("queue", queue)
         if queue is not None and self._max_wait == 0.0:

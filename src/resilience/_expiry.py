@@ -28,6 +28,7 @@ from ._ambient import Deadline, ambient, require_time, withdraw
 from ._anyio_scopes import BACKEND, UNREADABLE, is_shielded, scope_of
 from ._clock import clock
 from ._events import CutOff, Overran, emit
+from ._waiters import current_task
 from .errors import TimedOut
 
 _SAME = 1e-9
@@ -292,21 +293,9 @@ class ScopeLimit(Deadline):
         self._scope.deadline = math.inf
 
 
-def here() -> object:
-    """The task that runs now, on asyncio or trio; `None` outside of both."""
-    with contextlib.suppress(RuntimeError):
-        task = asyncio.current_task()
-        if task is not None:
-            return task
-    trio = sys.modules.get("trio")
-    with contextlib.suppress(RuntimeError):
-        return None if trio is None else trio.lowlevel.current_task()
-    return None
-
-
 def _trio_scope() -> Any:
     trio = sys.modules.get("trio")
-    if trio is None or here() is None:
+    if trio is None or current_task() is None:
         raise RuntimeError("an async timeout needs a task of asyncio or trio to cut off, and none runs here")
     return trio.CancelScope()
 

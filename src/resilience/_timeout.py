@@ -12,17 +12,20 @@ cut is in `_expiry`, how one is left behind in `_abandon`.
 from collections.abc import Awaitable, Callable
 from contextvars import Token
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import _checks
 from ._abandon import Abandoning
 from ._ambient import Deadline, ambient, nearest, require_time, withdraw
 from ._clock import clock
 from ._events import Overran, emit
-from ._expiry import Limits, Running, here
 from ._policy import Recipe
 from ._traits import Role, Traits
+from ._waiters import current_task
 from .errors import BulkheadFull, OutOfTime, ResilienceError, TimedOut
+
+if TYPE_CHECKING:
+    from ._expiry import Limits, Running
 
 _WORKERS = 32
 
@@ -81,7 +84,7 @@ class timeout(Recipe):
         most = _checks.whole("workers", workers)
         if most != _WORKERS and sync != "abandon":
             raise TypeError(f'workers={most} is for sync="abandon" only, and sync is {sync!r}')
-        self._limits = Limits(self.label, self._seconds)
+        self._limits: Limits | None = None  # made with the first coroutine function: it brings asyncio along
         self._abandoning = Abandoning(self.label, self._seconds, most) if sync == "abandon" else None
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
@@ -91,7 +94,7 @@ class timeout(Recipe):
 
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function."""
-        begin = self._limits.begin
+        begin = self._cutting().begin
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             limit = begin()
@@ -111,7 +114,7 @@ class timeout(Recipe):
         With `sync="deadline"` also `with timeout(2, sync="deadline").guard():`, which announces.
         """
         announced = _Announced(self.label, self._seconds) if self._sync == "deadline" else None
-        return TimeoutGuard(self.label, self._limits, announced)
+        return TimeoutGuard(self.label, self._cutting(), announced)
 
     def close(self) -> None:
         """End the worker threads of `sync="abandon"`: idle ones now, the others when their work has ended.
@@ -142,6 +145,14 @@ class timeout(Recipe):
             return result
 
         return call
+
+    def _cutting(self) -> "Limits":
+        """What cuts async calls off."""
+        from ._expiry import Limits  # noqa: PLC0415 - a program without coroutines does without asyncio
+
+        if self._limits is None:
+            self._limits = Limits(self.label, self._seconds)
+        return self._limits
 
     def _need_choice(self) -> None:
         if self._sync is None:
@@ -194,7 +205,7 @@ class TimeoutGuard:
 
     __slots__ = ("_announced", "_label", "_limit", "_limits", "_task")
 
-    def __init__(self, label: str, limits: Limits, announced: _Announced | None) -> None:
+    def __init__(self, label: str, limits: "Limits", announced: _Announced | None) -> None:
         self._label = label
         self._limits = limits
         self._announced = announced
@@ -219,7 +230,7 @@ class TimeoutGuard:
     async def __aenter__(self) -> None:
         if self._limit is not None:
             raise RuntimeError(f"{self._label}: this guard was entered before; call guard() for each block")
-        self._task = here()
+        self._task = current_task()
         self._limit = self._limits.begin()
 
     async def __aexit__(
@@ -227,7 +238,7 @@ class TimeoutGuard:
     ) -> None:
         if self._limit is None:
             return
-        if here() is not self._task:
+        if current_task() is not self._task:
             self._limit.desert()
             raise RuntimeError(
                 f"{self._label}: this guard is left in another task than it was entered in, and that is the only one "

@@ -7,17 +7,19 @@ wake-up too many, or one that comes late, does no harm; and one that cannot be d
 This module knows nothing of what is waited for.
 """
 
-import asyncio
 import contextlib
 import inspect
 import sys
 import threading
 import warnings
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._clock import clock
 from .errors import ResilienceWarning
+
+if TYPE_CHECKING:
+    import asyncio
 
 _MOST_WARNED = 1_000
 
@@ -62,7 +64,7 @@ class AsyncioWaiter:
 
     __slots__ = ("_bell", "home", "number")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: "asyncio.AbstractEventLoop") -> None:
         self.number: int = -1
         self.home: asyncio.AbstractEventLoop = loop
         self._bell = loop.create_future()
@@ -142,7 +144,18 @@ Waiter = ThreadWaiter | AsyncioWaiter | TrioWaiter
 def task_waiter() -> AsyncioWaiter | TrioWaiter:
     """A waiter for the running task."""
     trio = _trio_here()
-    return AsyncioWaiter(asyncio.get_running_loop()) if trio is None else TrioWaiter(trio)
+    return AsyncioWaiter(sys.modules["asyncio"].get_running_loop()) if trio is None else TrioWaiter(trio)
+
+
+def current_task() -> object:
+    """The task that runs now, on asyncio or trio; `None` outside of both."""
+    task = None
+    with contextlib.suppress(RuntimeError, KeyError, AttributeError):
+        task = sys.modules["asyncio"].current_task()
+    if task is None:
+        with contextlib.suppress(RuntimeError, KeyError, AttributeError):
+            task = sys.modules["trio"].lowlevel.current_task()
+    return cast("object", task)
 
 
 def warn_if_blocking(policy: str, instead: str) -> None:
@@ -164,11 +177,12 @@ def warn_if_blocking(policy: str, instead: str) -> None:
     )
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+def _running_loop() -> "asyncio.AbstractEventLoop | None":
+    """The asyncio loop that runs in this thread, if any; where nobody has imported asyncio, none does."""
+    # An AttributeError: another thread is importing it just now.
+    with contextlib.suppress(RuntimeError, KeyError, AttributeError):
+        return cast("asyncio.AbstractEventLoop", sys.modules["asyncio"].get_running_loop())
+    return None
 
 
 def _trio_here() -> Any:
