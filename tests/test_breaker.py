@@ -305,7 +305,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "kind", "names"), WRONG, ids=str)
+@pytest.mark.parametrize(("options", "kind", "names"), WRONG)
 def test_a_wrong_option_is_refused_by_name(options: dict[str, Any], kind: type[Exception], names: str) -> None:
     with pytest.raises(kind, match=names):
         CircuitBreaker(**options)
