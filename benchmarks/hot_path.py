@@ -4,9 +4,10 @@
     python -m benchmarks.hot_path --rounds 60   # calmer figures on a busy machine
 
 Every candidate is measured in every round, so that what disturbs one disturbs all; the table shows the minimum and the
-median over the rounds. The process is pinned to one core and the garbage collector is off while the clock runs. The unit is
-a `functools.wraps` pass-through that does nothing: S for plain functions, A for coroutine functions. Ratios carry over from
-machine to machine; nanoseconds do not. Peers that are installed (tenacity, stamina, pybreaker, ...) are measured beside.
+median over the rounds. The process is pinned to one core and the garbage collector is off while the clock runs. The
+unit is a `functools.wraps` pass-through that does nothing: S for plain functions, A for coroutine functions. Ratios
+carry over from machine to machine; nanoseconds do not. Peers that are installed (tenacity, stamina, pybreaker, ...) are
+measured beside.
 """
 
 import argparse
@@ -126,7 +127,12 @@ def sync_peers() -> Iterator[tuple[str, Sync]]:
     if _installed("tenacity"):
         import tenacity
 
-        yield "  tenacity", tenacity.retry(stop=tenacity.stop_after_attempt(3), retry=tenacity.retry_if_exception_type(OSError))(answer)
+        yield (
+            "  tenacity",
+            tenacity.retry(stop=tenacity.stop_after_attempt(3), retry=tenacity.retry_if_exception_type(OSError))(
+                answer
+            ),
+        )
     if _installed("stamina"):
         import stamina
 
@@ -178,7 +184,10 @@ def measure(rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]
     made = policies()
     plain: dict[str, Sync] = {"S": passthrough(answer), **{name: policy(answer) for name, policy in made.items()}}
     plain |= {"refusal by an open breaker": refused(answer), "  raise and catch": raised(answer), **dict(sync_peers())}
-    coroutine: dict[str, Async] = {"A": apassthrough(aanswer), **{name: policy(aanswer) for name, policy in made.items()}}
+    coroutine: dict[str, Async] = {
+        "A": apassthrough(aanswer),
+        **{name: policy(aanswer) for name, policy in made.items()},
+    }
     coroutine |= async_timeouts()
     sync_times: dict[str, list[float]] = {name: [] for name in plain}
     async_times: dict[str, list[float]] = {name: [] for name in coroutine}
@@ -202,7 +211,10 @@ def measure(rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]
 def report(unit: str, times: dict[str, list[float]], column: int) -> None:
     """One table."""
     floor, usual = min(times[unit]), statistics.median(times[unit])
-    print(f"\n{unit} = {floor:.0f} ns (median {usual:.0f})".ljust(52) + f"{'min':>8}{'ratio':>8}{'median':>8}{'target':>8}")
+    print(
+        f"\n{unit} = {floor:.0f} ns (median {usual:.0f})".ljust(52)
+        + f"{'min':>8}{'ratio':>8}{'median':>8}{'target':>8}"
+    )
     for name, values in times.items():
         if name == unit:
             continue

@@ -2,7 +2,8 @@
 
     python -m benchmarks.import_time
 
-Each run is a fresh interpreter. The floor is what the run-time dependencies that it cannot do without take by themselves.
+Each run is a fresh interpreter. The floor is what the run-time dependencies that it cannot do without take by
+themselves.
 """
 
 import statistics

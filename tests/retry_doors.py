@@ -13,11 +13,11 @@ from resilience.errors import BulkheadFull
 from tests.doors import FUNCTION_DOORS, Work, on_backend
 
 
-class Passing(Exception):  # noqa: N818 - named by what it is: passing
+class Passing(Exception):
     """What a retry is made for."""
 
 
-class Alien(Exception):  # noqa: N818 - named by what it is: not meant
+class Alien(Exception):
     """What no `on=` here names."""
 
 
@@ -89,7 +89,7 @@ def outcome_of(door: Callable[[Any, Work], Any], policy: Any, work: Work) -> Any
     """What comes out, returned or raised."""
     try:
         return door(policy, work)
-    except BaseException as error:  # noqa: BLE001 - the test judges it
+    except BaseException as error:
         return error
 
 

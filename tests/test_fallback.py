@@ -19,7 +19,7 @@ def fail() -> str:
 
 
 def through_pickle(policy: object) -> Any:
-    return pickle.loads(pickle.dumps(policy))  # noqa: S301 - made a moment ago
+    return pickle.loads(pickle.dumps(policy))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_plain_call_that_is_answered_with_a_coroutine_says_so() -> None:
     async def late() -> int:
         return 1
 
-    guarded = fallback(to=lambda: late(), on=OSError)(fail)  # noqa: PLW0108 - it hides the coroutine function
+    guarded = fallback(to=lambda: late(), on=OSError)(fail)
     with pytest.raises(TypeError, match="coroutine"):
         guarded()
 

@@ -1,8 +1,8 @@
 """Resilience patterns for sync code, threads, asyncio and trio. A policy turns a function into a function.
 
-Lower case is a recipe, written anew where it is needed: `retry`, `timeout`, `fallback`, `deadline`. A capital letter holds
-state that its callers share, and is made once: `CircuitBreaker`, `Bulkhead`, `RetryBudget`. `Pipeline` is several policies
-as one::
+Lower case is a recipe, written anew where it is needed: `retry`, `timeout`, `fallback`, `deadline`. A capital letter
+holds state that its callers share, and is made once: `CircuitBreaker`, `Bulkhead`, `RetryBudget`. `Pipeline` is several
+policies as one::
 
     payments = Pipeline(
         timeout(10),

@@ -14,7 +14,7 @@ from typing import Any
 
 from ._ambient import Deadline, ambient, require_time, within_deadline
 from ._clock import clock
-from ._events import Abandoned, CutOff, Refused, emit
+from ._events import Abandoned, CutOff, emit, refused
 from ._waiters import warn_if_blocking
 from ._workers import Work, Workers
 from .errors import BulkheadFull, TimedOut
@@ -72,7 +72,7 @@ class Abandoning:
                 f"all {self._workers.most} workers are busy, {self._workers.left_behind} of them with work that was "
                 "left behind; allow more with workers=, or find out what hangs",
             )
-            emit(Refused(self._label, error))
+            refused(self._label, error)
             raise error
         return work
 

@@ -71,7 +71,8 @@ def require_time(policy: str) -> None:
         refusal = OutOfTime(
             policy,
             None,
-            "the deadline is past, so nothing was started; give the caller's deadline more time, or do less before this call",
+            "the deadline is past, so nothing was started; give the caller's deadline more time, or do less before "
+            "this call",
         )
         refused(policy, refusal)
         raise refusal

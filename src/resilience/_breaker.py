@@ -20,7 +20,7 @@ from ._core.breaker import Change, Circuit, News, Refusal, WouldHaveOpened
 from ._core.period import Period
 from ._core.saved import pack, unpack
 from ._core.states import Cause, Outcome
-from ._events import Refused, StateChanged, WouldOpen, emit, listening
+from ._events import StateChanged, WouldOpen, refused
 from ._evidence import described, judged
 from ._lease import Ending, Guard, Lease
 from ._live import enrol
@@ -204,7 +204,8 @@ class CircuitBreaker(Shared):
         options = self._circuit.options
         return Traits(
             Role.CIRCUIT_BREAKER,
-            f"circuit breaker: opens when {options.rules()}; stays open {options.cooldown:g} to {options.longest_wait:g} s, then "
+            f"circuit breaker: opens when {options.rules()}; "
+            f"stays open {options.cooldown:g} to {options.longest_wait:g} s, then "
             f"{options.probes} probe{'s decide' if options.probes > 1 else ' decides'}",
             raises=(CircuitOpen,),
             handles=options.on,
@@ -314,8 +315,7 @@ class CircuitBreaker(Shared):
     def _refused(self, reason: str, wait: float) -> CircuitOpen:
         self._totals.add("refused")
         error = CircuitOpen(self.label, None if wait == inf else wait, reason)
-        if listening():
-            emit(Refused(self.label, error))
+        refused(self.label, error)
         return error
 
     def _settle(self, admitted: Period, result: object, started: float) -> None:

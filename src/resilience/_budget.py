@@ -32,15 +32,16 @@ class RetryBudget:
     """How many retries the calls that share it may make: a share of the calls, plus a few per second.
 
     When a service is down, every call fails and every caller retries: three attempts each are three times the load on a
-    service that cannot carry one. A budget lets single failures be retried freely, and stops the storm. It is full at the
-    start. In the time `t` since then, with `c` calls, at most `ratio * c + minimum_per_second * (t + window)` retries are made.
+    service that cannot carry one. A budget lets single failures be retried freely, and stops the storm. It is full at
+    the start. In the time `t` since then, with `c` calls, at most `ratio * c + minimum_per_second * (t + window)`
+    retries are made.
 
     Each `retry` has one of its own unless one is passed: `retry(on=..., budget=shared)`.
 
     Attributes:
-        pressed: Whether a retry was asked for within the last `window`. Only then do calls pay in: what they would have paid
-            before has faded by the time it could be needed, and the reserve is full. So calm costs one look at this.
-            Always true of a budget without a reserve, which lives by what calls have paid in.
+        pressed: Whether a retry was asked for within the last `window`. Only then do calls pay in: what they would have
+            paid before has faded by the time it could be needed, and the reserve is full. So calm costs one look at
+            this. Always true of a budget without a reserve, which lives by what calls have paid in.
 
     Args:
         ratio: Retries per call, in the long run. Default 0.2: the load on the service stays below 120 %.
@@ -56,8 +57,8 @@ class RetryBudget:
 
     __slots__ = (
         "__weakref__",
-        "_calls",
         "_asked",
+        "_calls",
         "_granted",
         "_lock",
         "_machine",

@@ -19,7 +19,7 @@ from . import _checks, _live, _totals
 from ._ambient import ambient, require_time, seconds_left
 from ._clock import clock
 from ._core.slots import GRACE
-from ._events import Refused, emit
+from ._events import refused
 from ._lease import Ending, Guard, Lease
 from ._policy import Shared
 from ._pool import Pool
@@ -274,7 +274,7 @@ class Bulkhead(Shared):
         queue = f", and {now.waiting} wait of at most {now.queue}" if self._max_wait else ""
         reason = f"{now.in_use} of {now.limit} places are in use{queue}; {advice}"
         refusal = BulkheadFull(self.label, None, reason)
-        emit(Refused(self.label, refusal))
+        refused(self.label, refusal)
         raise refusal
 
     def _shelve(self) -> Callable[[], None]:

@@ -8,10 +8,12 @@ By default the logger `resilience` says WARNING when a breaker opens or work is 
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Self
 
 from . import _checks
 from ._clock import clock
@@ -19,6 +21,10 @@ from ._clock import clock
 logger = logging.getLogger("resilience")
 
 _WARNING_STATES = ("open", "isolated")
+
+
+def _now() -> float:
+    return clock.now()  # looked up at each event: a sandbox replaces it
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class Event:
     """
 
     policy: str
-    at: float = field(default_factory=lambda: clock.now(), kw_only=True, compare=False)
+    at: float = field(default_factory=_now, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +174,15 @@ _listeners: tuple[Listener, ...] = ()
 _changing = threading.Lock()
 
 
+def _after_fork() -> None:
+    global _changing
+    _changing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def emit(event: Event) -> None:
     """Tell everybody who listens. Never raises; must not be called under a lock."""
     _log(event)
@@ -176,11 +191,6 @@ def emit(event: Event) -> None:
             listener(event)
         except Exception:
             logger.exception("the listener %r raised while told of %r", listener, event)
-
-
-def listening() -> bool:
-    """Whether anybody listens: where events come thick and fast, it spares making one that nobody hears."""
-    return bool(_listeners)
 
 
 def refused(policy: str, error: BaseException) -> None:
@@ -200,8 +210,8 @@ class listen:
         listen(metrics.record).start()
 
     Args:
-        function: Called with each event, in the thread and context of the call it is about, outside every lock. It should
-            be quick. What it raises is logged, and changes nothing for the call.
+        function: Called with each event, in the thread and context of the call it is about, outside every lock. It
+            should be quick. What it raises is logged, and changes nothing for the call.
 
     Raises:
         TypeError: `function` cannot be called with one argument.
@@ -212,7 +222,7 @@ class listen:
     def __init__(self, function: Listener, /) -> None:
         self._listener = _checks.takes_one("function", function)
 
-    def start(self) -> "listen":
+    def start(self) -> Self:
         """Begin to listen."""
         global _listeners
         with _changing:
@@ -228,7 +238,7 @@ class listen:
                 kept.remove(self._listener)
             _listeners = tuple(kept)
 
-    def __enter__(self) -> "listen":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(

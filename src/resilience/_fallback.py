@@ -1,7 +1,7 @@
 """Fallback: an answer of one's own in place of a failure.
 
-The one policy that changes the type of what it guards, from `T` to `T | U`; so it stands outermost in a pipeline, and the
-types say so.
+The one policy that changes the type of what it guards, from `T` to `T | U`; so it stands outermost in a pipeline, and
+the types say so.
 """
 
 import inspect
@@ -30,9 +30,9 @@ class fallback(Generic[U]):
 
     Args:
         value: The answer. It is shared by all calls, so a mutable one is refused.
-        to: A function that answers instead. It is given the call's own arguments, and while it runs, `sys.exception()` is
-            what the call raised. For a coroutine function it may be one itself. What it raises has the original as its
-            `__context__`.
+        to: A function that answers instead. It is given the call's own arguments, and while it runs, `sys.exception()`
+            is what the call raised. For a coroutine function it may be one itself. What it raises has the original as
+            its `__context__`.
         on: Which exceptions to answer for: types, predicates, or a tuple of them. No default.
         on_result: A predicate: which results to replace as well.
         name: For events.

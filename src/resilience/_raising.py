@@ -1,7 +1,7 @@
 """Letting an exception out as if we had never held it.
 
-A shell that stores an error, leaves the handler and raises it later must restore what Python adds by itself; and what we
-add, one note, must stay one.
+A shell that stores an error, leaves the handler and raises it later must restore what Python adds by itself; and what
+we add, one note, must stay one.
 """
 
 from contextlib import suppress

@@ -1,8 +1,8 @@
 """Retry: call again what failed for a passing reason.
 
 The shell makes the first attempt and is done when it succeeds: no state, no lock, no look at the clock. From the first
-failure on, a `Rounds` keeps the count, and tenacity's strategies say how long to wait and when to stop. It decides in one
-place for all three doors: sync calls, async calls, and `for attempt in retry(...)`.
+failure on, a `Rounds` keeps the count, and tenacity's strategies say how long to wait and when to stop. It decides in
+one place for all three doors: sync calls, async calls, and `for attempt in retry(...)`.
 
 What keeps a retry from doing harm: a budget (`RetryBudget`), the caller's deadline, the server's own `Retry-After` as a
 floor, and a mark on the exception that was given up on, so that an outer retry does not begin all over again.
@@ -51,16 +51,16 @@ class retry(Recipe):
     ```
 
     The outcome of the last attempt comes through unchanged, with a note that says how many attempts were made, how long
-    they took, and why there is no further one. A refusal (`Rejected`) that ends a call which had been attempted before is
-    told in that note; it does not take the place of the attempt's own exception.
+    they took, and why there is no further one. A refusal (`Rejected`) that ends a call which had been attempted before
+    is told in that note; it does not take the place of the attempt's own exception.
 
     Args:
-        on: Which exceptions to call again for: types, predicates, or a tuple of them. There is no default: only you know
-            what is safe to repeat.
+        on: Which exceptions to call again for: types, predicates, or a tuple of them. There is no default: only you
+            know what is safe to repeat.
         attempts: The most calls in all, the first included. Default 3; `None` for no limit.
         wait: Time between attempts: seconds, a `timedelta`, a tenacity strategy, or a function of tenacity's
-            `RetryCallState`; a negative number, NaN or `None` from it ends the retrying. Default: full-jitter exponential,
-            evenly spread up to 0.1 s, 0.2 s, 0.4 s ... 5 s.
+            `RetryCallState`; a negative number, NaN or `None` from it ends the retrying. Default: full-jitter
+            exponential, evenly spread up to 0.1 s, 0.2 s, 0.4 s ... 5 s.
         max_wait: The longest single wait, whoever asks for it. Default 60 s; `None` for no limit. A longer one is not
             shortened: it ends the retrying.
         max_elapsed: No attempt begins later than this after the start of the call. Default `None`: no limit.
@@ -128,7 +128,7 @@ class retry(Recipe):
             unwanted=None if on_result is None else _checks.takes_one("on_result", on_result),
             retry_after=_asked_wait if retry_after is None else _checks.takes_one("retry_after", retry_after),
             budget=shared,
-            # Only those who might ask for the time since the start pay for a look at the clock before the first attempt.
+            # Only those who might ask for the time since the start pay for a look at the clock at the start.
             timed=stop is not None or elapsed is not None or callable(wait),
             again=_checks.flag("again", again),
         )
@@ -147,7 +147,7 @@ class retry(Recipe):
             failure = result = None
             try:
                 result = fn(*args, **kwargs)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - `on=` decides which
                 failure = error
             if failure is not None or (unwanted is not None and unwanted(result)):
                 try:
@@ -172,7 +172,7 @@ class retry(Recipe):
             failure = result = None
             try:
                 result = await fn(*args, **kwargs)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - `on=` decides which
                 failure = error
             if failure is not None or (unwanted is not None and unwanted(result)):
                 try:
@@ -230,7 +230,7 @@ class retry(Recipe):
                         break
                     try:
                         result = fn(*args, **kwargs)
-                    except Exception as error:
+                    except Exception as error:  # noqa: BLE001 - `on=` decides which
                         failure = error
         finally:
             failure = None  # no cycle through this frame
@@ -250,7 +250,7 @@ class retry(Recipe):
                         break
                     try:
                         result = await fn(*args, **kwargs)
-                    except Exception as error:
+                    except Exception as error:  # noqa: BLE001 - `on=` decides which
                         failure = error
         finally:
             failure = None  # no cycle through this frame

@@ -9,7 +9,7 @@ floor, and the mark of an inner retry that gave up.
 import os
 import reprlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -43,8 +43,9 @@ class _Marks:
 
     A retry reads `made` before an attempt: a higher mark on its exception was made by a retry inside that attempt, a
     lower one is left from another call that raised the same object. Where tasks share one exception object, a retry
-    beside may have left the mark in the meantime; it cannot be told apart from one in a child task, and counts as inside:
-    in doubt, fewer calls. A group is marked on its leaves, which survive `except*`.
+    beside may have left the mark in the meantime; it cannot be told apart from one in a child task, and counts as
+    inside: in doubt, fewer calls. A group is marked on its leaves, which survive `except*`. An exception raised `from`
+    a marked one counts as marked: it is the same failure in other words.
     """
 
     __slots__ = ("_lock", "made")
@@ -67,7 +68,19 @@ class _Marks:
                 cast("Any", leaf).__dict__[_MARK] = number
 
     def newer_on(self, error: BaseException, number: int) -> bool:
-        return any(_mark_on(leaf) > number for leaf in leaves(error))
+        return any(_mark_on(one) > number for one in _same_failure(error))
+
+
+def _same_failure(error: BaseException) -> Iterator[object]:
+    """The leaves of an error, what each was raised `from`, and so on."""
+    seen = set[int]()
+    waiting = leaves(error)
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += leaves(peek(one, "__cause__"))
 
 
 def _mark_on(leaf: object) -> int:
@@ -96,7 +109,7 @@ class Plan:
     again: bool
 
     def open_call(self) -> tuple[int, float | None]:
-        """Before a first attempt: is there time, one more call for the budget, and what a `Rounds` will want to know."""
+        """Before a first attempt: is there time, one more call for the budget, what a `Rounds` will want to know."""
         if ambient.get() is not None:
             require_time(self.label)
         if self.budget.pressed:

@@ -1,7 +1,7 @@
 """tenacity's vocabulary: `wait=` and `stop=` of a retry, as tenacity strategies.
 
-Loaded with the first `retry` that is made, not with the package. tenacity's strategies decide; its loop is not used, since
-a first attempt that succeeds should cost nothing.
+Loaded with the first `retry` that is made, not with the package. tenacity's strategies decide; its loop is not used,
+since a first attempt that succeeds should cost nothing.
 """
 
 from collections.abc import Callable

@@ -3,14 +3,16 @@
 The gate is one identity check per call: is the tracer provider of OpenTelemetry still the one known to be silent? An
 SDK installed at any later time is another object, so it is noticed on the very next call, and so is its removal.
 
-One span per pipeline call. When something inside repeats (a retry), each attempt is a child. The status stays unset when
-the logical call succeeded, whatever its attempts did; on failure it is ERROR with `error.type`, as the semantic
-conventions ask. No exception is recorded as a span event: the conventions deprecate it, and it costs more than the call.
+One span per pipeline call. When something inside repeats (a retry), each attempt is a child. The status stays unset
+when the logical call succeeded, whatever its attempts did; on failure it is ERROR with `error.type`, as the semantic
+conventions ask. No exception is recorded as a span event: the conventions deprecate it, and it costs more than the
+call.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar, Token
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -99,6 +101,7 @@ class _SpanScope:
         self._span.end()
 
 
+@cache
 def load_provider() -> None:
     """Load the provider that `OTEL_PYTHON_TRACER_PROVIDER` names, if any; done once, at the first decoration."""
     api.get_tracer_provider()

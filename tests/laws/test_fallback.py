@@ -18,7 +18,7 @@ from tests.retry_doors import POOR, Alien, Heard, Passing, Quit, Script, outcome
 Door = Callable[[Any, Work], Any]
 
 
-class Failing(Exception):  # noqa: N818 - named by what it is: the answer's own failure
+class Failing(Exception):
     """What the answer raises."""
 
 

@@ -1,8 +1,8 @@
 """How many retries a stream of calls may afford: pure arithmetic, not thread-safe.
 
-Two purses. The *share* earns `ratio` of a token per call, and what it has earned fades over `window`. The *reserve* earns
-`per_second` tokens a second and holds at most a window's worth; it starts full, so that low traffic can retry. Each retry
-takes one token, from the share first. So in the time t since the start, with c calls::
+Two purses. The *share* earns `ratio` of a token per call, and what it has earned fades over `window`. The *reserve*
+earns `per_second` tokens a second and holds at most a window's worth; it starts full, so that low traffic can retry.
+Each retry takes one token, from the share first. So in the time t since the start, with c calls::
 
     retries <= ratio * c + per_second * (t + window)
 

@@ -1,7 +1,7 @@
 """Test code that is guarded, without waiting and without luck.
 
-`sandbox` gives a virtual clock and seeded randomness, and every policy starts calm in it; `instant` only takes the waiting
-out. Both are for your tests as well as for ours::
+`sandbox` gives a virtual clock and seeded randomness, and every policy starts calm in it; `instant` only takes the
+waiting out. Both are for your tests as well as for ours::
 
     with sandbox() as time:
         ...            # five failures

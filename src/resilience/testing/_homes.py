@@ -1,8 +1,8 @@
 """Where a waiter lives, and how to reach it from anywhere.
 
-A timer of the virtual clock may belong to an asyncio loop, a trio run, or a plain thread; whoever advances the clock may
-be in any of them. A `Home` runs a function where its waiter lives, at once if that is here. It also knows when nothing
-at home can run any more, which is when the clock may leap.
+A timer of the virtual clock may belong to an asyncio loop, a trio run, or a plain thread; whoever advances the clock
+may be in any of them. A `Home` runs a function where its waiter lives, at once if that is here. It also knows when
+nothing at home can run any more, which is when the clock may leap.
 """
 
 import asyncio

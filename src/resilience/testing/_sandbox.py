@@ -54,8 +54,8 @@ class sandbox:
 class instant:
     """Make every retry and wait instant, and leave all else as it is.
 
-    The clock runs on, and each wait moves it forward instead of lasting: an open breaker's cooldown that a retry waits for
-    is over when the wait is.
+    The clock runs on, and each wait moves it forward instead of lasting: an open breaker's cooldown that a retry waits
+    for is over when the wait is.
 
     Example:
         ```python

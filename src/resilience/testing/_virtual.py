@@ -1,8 +1,8 @@
 """A clock that moves only when told to, or when nothing else can happen.
 
-Timers lie in a heap. `advance` moves the time and runs what comes due, in order. In single-threaded code a wait moves the
-clock itself; in an event loop the clock leaps to the next timer once every task is blocked (as trio's `MockClock` does
-with `autojump`). Nothing here waits for real.
+Timers lie in a heap. `advance` moves the time and runs what comes due, in order. In single-threaded code a wait moves
+the clock itself; in an event loop the clock leaps to the next timer once every task is blocked (as trio's `MockClock`
+does with `autojump`). Nothing here waits for real.
 """
 
 import heapq
@@ -34,8 +34,8 @@ class VirtualClock:
     Args:
         seed: Seeds `random`; the same seed gives the same run.
         autojump: Whether waits move the clock by themselves, as described above. Without it only `advance` does.
-        patience: Real seconds that an event loop must be idle before the clock leaps; raise it where tasks wait for real
-            I/O, which the clock cannot see coming.
+        patience: Real seconds that an event loop must be idle before the clock leaps; raise it where tasks wait for
+            real I/O, which the clock cannot see coming.
     """
 
     def __init__(self, seed: int = 0, *, autojump: bool = True, patience: float = 0.0) -> None:
@@ -180,6 +180,6 @@ class VirtualClock:
 
 
 def _is_alone() -> bool:
-    """Whether no other thread could release a lock. A spare worker of trio's, which bears this name while idle, does not."""
+    """Whether no other thread could release a lock. An idle worker of trio's, which bears this name, could not."""
     others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
     return all(thread.name.startswith("Trio thread ") for thread in others)
