@@ -721,6 +721,29 @@ def test_nor_where_a_retry_gave_up_on_a_group() -> None:
     assert next(calls) - 1 == 3
 
 
+@pytest.mark.law(90)
+@pytest.mark.parametrize("door", RETRY_DOORS)
+@given(words=st.integers(1, 3))
+def test_nor_where_a_failure_is_put_in_other_words(door: Door, words: int) -> None:
+    """`raise Unavailable from error` is the same failure."""
+    work = Script("passing")
+
+    def reworded() -> None:
+        try:
+            retry(on=Passing, wait=0.0)(work)()
+        except Passing as error:
+            cause: Exception = error
+            for word in range(words):
+                wrapped = LookupError(word)
+                wrapped.__cause__ = cause
+                cause = wrapped
+            raise cause from cause.__cause__
+
+    with sandbox():
+        outcome_of(door, retry(on=LookupError, wait=0.0), reworded)
+    assert work.calls == 3
+
+
 @pytest.mark.law(90, 95)
 @pytest.mark.parametrize("door", RETRY_DOORS)
 @given(rounds=st.integers(1, 4))
