@@ -120,7 +120,8 @@ def test_tenacity_says_how_long_to_wait() -> None:
     assert waits_of(tenacity.wait_incrementing(start=1, increment=2), 4) == [1, 3, 5]
     assert waits_of(tenacity.wait_exponential(multiplier=1, max=10), 7) == [1, 2, 4, 8, 10, 10]
     assert waits_of(tenacity.wait_chain(*map(tenacity.wait_fixed, (1, 5, 9))), 6) == [1, 5, 9, 9, 9]
-    assert waits_of(tenacity.wait_exception(lambda _: 4.0), 3) == [4, 4]
+    if hasattr(tenacity, "wait_exception"):  # younger than the oldest tenacity we work with
+        assert waits_of(tenacity.wait_exception(lambda _: 4.0), 3) == [4, 4]
 
 
 @given(least=st.integers(0, 10), spread=st.integers(0, 10))
@@ -178,7 +179,7 @@ def test_a_strategy_sees_the_whole_state_of_the_call() -> None:
         assert state.outcome_timestamp is not None
         seen.append((state.attempt_number, state.idle_for, state.seconds_since_start, state.args, state.kwargs))
         assert isinstance(state.outcome.exception(), Passing)
-        assert state.get_fn_name().endswith("work")
+        assert getattr(state.fn, "__qualname__", "").endswith("work")
         return 2.0
 
     def work(one: int, *, two: int) -> None:
