@@ -56,7 +56,7 @@ class Rejected(ResilienceError):
 
     def __init__(self, policy: str, retry_after: float | None = None, reason: str = "") -> None:
         # Not by way of `super()`, which costs as much as the rest: refusing is what must stay cheap under overload.
-        self.args = (policy, retry_after, reason)
+        self.args: tuple[Any, ...] = (policy, retry_after, reason)
         self.policy = policy
         self.retry_after = retry_after
         self.reason = reason
