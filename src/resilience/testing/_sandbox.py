@@ -21,8 +21,8 @@ class sandbox:
     Args:
         seed: Seeds the randomness of jitter; the same seed gives the same run. Default 0.
         autojump: Let waits move the clock by themselves (default). Without it only `advance` does.
-        patience: Real seconds that an event loop must be idle before the clock leaps. Default 0.0; raise it (0.05, say)
-            when tasks inside talk to real sockets.
+        patience: Real seconds that an event loop must be idle, or all threads stand still, before the clock leaps.
+            Default 0.0; raise it (0.05, say) when what is inside talks to real sockets.
 
     Example:
         ```python

@@ -1,8 +1,8 @@
 """A clock that moves only when told to, or when nothing else can happen.
 
-Timers lie in a heap. `advance` moves the time and runs what comes due, in order. In single-threaded code a wait moves
-the clock itself; in an event loop the clock leaps to the next timer once every task is blocked (as trio's `MockClock`
-does with `autojump`). Nothing here waits for real.
+Timers lie in a heap. `advance` moves the time and runs what comes due, in order. By itself the clock leaps to the next
+timer when nothing else can happen: in an event loop once every task is blocked (as trio's `MockClock` does with
+`autojump`), for a thread that waits once every other thread stands still. Nothing here waits for real.
 """
 
 import heapq
@@ -10,6 +10,7 @@ import itertools
 import random
 import threading
 from collections.abc import Callable
+from math import inf
 
 import anyio
 import anyio.lowlevel
@@ -17,6 +18,7 @@ import anyio.lowlevel
 from .. import _checks
 from .._clock import CancelScope
 from ._homes import Home, current_home
+from ._standstill import Standstill
 
 _START = 1_000.0
 """Not zero, so that no code can mistake the first moment for 'never'."""
@@ -34,8 +36,8 @@ class VirtualClock:
     Args:
         seed: Seeds `random`; the same seed gives the same run.
         autojump: Whether waits move the clock by themselves, as described above. Without it only `advance` does.
-        patience: Real seconds that an event loop must be idle before the clock leaps; raise it where tasks wait for
-            real I/O, which the clock cannot see coming.
+        patience: Real seconds that an event loop must be idle, or all threads stand still, before the clock leaps;
+            raise it where they wait for real I/O, which the clock cannot see coming.
     """
 
     def __init__(self, seed: int = 0, *, autojump: bool = True, patience: float = 0.0) -> None:
@@ -48,6 +50,7 @@ class VirtualClock:
         self._numbers = itertools.count()
         self._lock = threading.RLock()
         self._watched: set[Home] = set()
+        self._waiting: set[int] = set()
         self.random: Callable[[], float] = random.Random(seed).random  # noqa: S311 - chance for tests, not for secrets
 
     def now(self) -> float:
@@ -99,15 +102,20 @@ class VirtualClock:
 
     def acquire(self, lock: threading.Lock, seconds: float | None) -> bool:
         """Take a lock, waiting at most so many virtual seconds."""
-        ends = None if seconds is None else self._now + seconds
-        while not lock.acquire(blocking=False):
-            if ends is not None and self._now >= ends:
-                return False
-            if self._autojump and _is_alone():
-                self._step_alone(ends)
-            elif lock.acquire(timeout=_GLANCE):
-                return True
-        return True
+        ends = inf if seconds is None else self._now + seconds
+        others = Standstill(self._waiting, round(self._patience / _GLANCE))
+        cancel = _nothing if seconds is None else self._at(ends, _nothing)
+        self._waiting.add(threading.get_ident())
+        try:
+            while not lock.acquire(blocking=False):
+                if self._now >= ends:
+                    return False
+                if not (self._autojump and others.look() and self._step(others)) and lock.acquire(timeout=_GLANCE):
+                    return True
+            return True
+        finally:
+            self._waiting.discard(threading.get_ident())
+            cancel()
 
     def call_later(self, loop: object, seconds: float, function: Callable[[], None]) -> Callable[[], None]:
         """Call a function later on the running asyncio loop."""
@@ -170,16 +178,16 @@ class VirtualClock:
         self._move_to(when)
         return True
 
-    def _step_alone(self, ends: float | None) -> None:
-        """No other thread can release what is waited for, but a timer may."""
+    def _step(self, others: Standstill) -> bool:
+        """No thread moves: go to the next timer. False if there is none, and another thread may yet wake up."""
         with self._lock:
             when = self._next()
-        if when is None and ends is None:
+        if when is not None:
+            self._move_to(when)
+        elif others.alone:
             raise RuntimeError("deadlock: this wait has no limit, and no other thread and no timer could end it")
-        self._move_to(min(moment for moment in (when, ends) if moment is not None))
+        return when is not None
 
 
-def _is_alone() -> bool:
-    """Whether no other thread could release a lock. An idle worker of trio's, which bears this name, could not."""
-    others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
-    return all(thread.name.startswith("Trio thread ") for thread in others)
+def _nothing() -> None:
+    """The end of a wait is a timer, so that the clock stops there; nothing else happens then."""
