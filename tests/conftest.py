@@ -11,7 +11,7 @@ LAWS = range(1, 98)
 settings.register_profile("base", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 # Small and the same in every run, so that a red pipeline is about the change at hand; `full` is there to search.
 settings.register_profile(
-    "ci", settings.get_profile("base"), max_examples=40, stateful_step_count=30, derandomize=True, database=None
+    "ci", settings.get_profile("base"), max_examples=25, stateful_step_count=30, derandomize=True, database=None
 )
 settings.register_profile("full", settings.get_profile("base"), max_examples=1_000, stateful_step_count=80)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
