@@ -18,6 +18,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "floors", "tests", "docs", "demo"]
 
+SPREAD = ("-n", "auto")  # the tests of one interpreter, over all cores
 PROJECT = nox.project.load_toml("pyproject.toml")
 CANDIDATES = [f"3.{minor}{build}" for minor in range(11, 16) for build in ("", "t")]
 PROBE = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
@@ -72,14 +73,14 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, on every CPython that the machine has."""
     install(session, "test")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *SPREAD, *session.posargs)
 
 
 @nox.session
 def laws(session: nox.Session) -> None:
     """The laws again, with many more examples, drawn anew in each run."""
     install(session, "test")
-    session.run("pytest", "-m", "law", "--timeout=1800", *session.posargs, env={"HYPOTHESIS_PROFILE": "full"})
+    session.run("pytest", *SPREAD, "-m", "law", "--timeout=1800", *session.posargs, env={"HYPOTHESIS_PROFILE": "full"})
 
 
 @nox.session
@@ -124,4 +125,4 @@ def lowest(session: nox.Session) -> None:
     """The tests with exactly the lowest versions that the metadata promises, on the lowest CPython there is."""
     promised = [re.sub(">=([^,]+).*", r"==\1", requirement) for requirement in PROJECT["project"]["dependencies"]]
     session.install(*promised, ".", *nox.project.dependency_groups(PROJECT, "test"))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *SPREAD, *session.posargs)
