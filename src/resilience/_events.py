@@ -250,7 +250,7 @@ class listen:
 def _log(event: Event) -> None:
     match event:
         case StateChanged(policy, before, after, reason) if after in _WARNING_STATES:
-            logger.warning("circuit breaker %s: %s -> %s, %s", policy, before, after, reason)
+            logger.warning("circuit breaker %s: %s -> %s%s", policy, before, after, f", {reason}" if reason else "")
         case StateChanged(policy, before, "closed", reason):
             logger.info("circuit breaker %s: %s -> closed, %s", policy, before, reason)
         case Abandoned(policy, seconds, running):
