@@ -6,6 +6,7 @@ spare workers, an exporter) are blocked as well, so a test need not be free of t
 
 import sys
 import threading
+from collections.abc import Callable
 
 _LOOKS = 10
 """Equal looks in a row that count as standing still. Between two of them the looker lets go of the interpreter."""
@@ -15,11 +16,11 @@ class Standstill:
     """A series of looks at all threads but the one that looks.
 
     Args:
-        besides: Threads that are known to stand still, by their idents; read at each look.
+        besides: The idents of threads that are known to stand still; asked at each look.
         looks: How many equal looks it takes, if that is more than usual.
     """
 
-    def __init__(self, besides: set[int], looks: int = 0) -> None:
+    def __init__(self, besides: Callable[[], set[int]], looks: int = 0) -> None:
         self._besides = besides
         self._needed = max(_LOOKS, looks)
         self._found: dict[int, tuple[int, int]] | None = None
@@ -37,8 +38,12 @@ class Standstill:
         self._found = found
         return not found or self._equal >= self._needed
 
+    def forget(self) -> None:
+        """Begin anew: something happened that may have set others going."""
+        self._equal = 0
+
     def _positions(self) -> dict[int, tuple[int, int]]:
         """The frame and instruction at which each thread is."""
         frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]  # documented, for just such purposes
-        still = self._besides | {threading.get_ident()}
+        still = self._besides() | {threading.get_ident()}
         return {ident: (id(frame), frame.f_lasti) for ident, frame in frames.items() if ident not in still}

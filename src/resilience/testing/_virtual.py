@@ -50,7 +50,7 @@ class VirtualClock:
         self._numbers = itertools.count()
         self._lock = threading.RLock()
         self._watched: set[Home] = set()
-        self._waiting: set[int] = set()
+        self._waiting: dict[int, float] = {}
         self.random: Callable[[], float] = random.Random(seed).random  # noqa: S311 - chance for tests, not for secrets
 
     def now(self) -> float:
@@ -103,9 +103,9 @@ class VirtualClock:
     def acquire(self, lock: threading.Lock, seconds: float | None) -> bool:
         """Take a lock, waiting at most so many virtual seconds."""
         ends = inf if seconds is None else self._now + seconds
-        others = Standstill(self._waiting, round(self._patience / _GLANCE))
+        others = Standstill(self._asleep_threads, round(self._patience / _GLANCE))
         cancel = _nothing if seconds is None else self._at(ends, _nothing)
-        self._waiting.add(threading.get_ident())
+        self._waiting[threading.get_ident()] = ends
         try:
             while not lock.acquire(blocking=False):
                 if self._now >= ends:
@@ -114,7 +114,7 @@ class VirtualClock:
                     return True
             return True
         finally:
-            self._waiting.discard(threading.get_ident())
+            del self._waiting[threading.get_ident()]
             cancel()
 
     def call_later(self, loop: object, seconds: float, function: Callable[[], None]) -> Callable[[], None]:
@@ -178,12 +178,17 @@ class VirtualClock:
         self._move_to(when)
         return True
 
+    def _asleep_threads(self) -> set[int]:
+        """The threads that wait here, and whose time has not come."""
+        return {ident for ident, ends in list(self._waiting.items()) if ends > self._now}
+
     def _step(self, others: Standstill) -> bool:
         """No thread moves: go to the next timer. False if there is none, and another thread may yet wake up."""
         with self._lock:
             when = self._next()
         if when is not None:
             self._move_to(when)
+            others.forget()
         elif others.alone:
             raise RuntimeError("deadlock: this wait has no limit, and no other thread and no timer could end it")
         return when is not None
