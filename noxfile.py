@@ -18,7 +18,8 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "types", "floors", "tests", "docs", "demo"]
 
-SPREAD = ("-n", "auto")  # the tests of one interpreter, over all cores
+# Over all cores; a page of the documentation is one story, so a file stays with one worker.
+SPREAD = ("-n", "auto", "--dist", "loadfile")
 PROJECT = nox.project.load_toml("pyproject.toml")
 CANDIDATES = [f"3.{minor}{build}" for minor in range(11, 16) for build in ("", "t")]
 PROBE = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
