@@ -127,7 +127,7 @@ def test_refusals_stay_counted_under_the_name_when_the_bulkhead_is_gone() -> Non
     for _ in range(2):
         refuse_once()
         gc.collect()  # the refusal's traceback still knows the frame that knows the bulkhead
-    assert totals_of("Bulkhead")["mortal"] == {"refused": 2}
+    assert totals_of("bulkhead")["mortal"] == {"refused": 2}
 
 
 def test_its_stats_say_how_things_stand() -> None:

@@ -27,11 +27,11 @@ from resilience import (
     Pipeline,
     Rejected,
     TimedOut,
+    _gate,
     fallback,
     retry,
     timeout,
 )
-from resilience import _telemetry as telemetry
 from resilience.testing import sandbox
 
 TWICE = retry(on=OSError, attempts=2, wait=0, budget=None)
@@ -135,7 +135,7 @@ def test_a_provider_that_is_silent_is_left_alone() -> None:
     api.set_tracer_provider(NoOpTracerProvider())
     guarded = Pipeline(name="silent")(divmod)
     guarded(7, 2)
-    assert telemetry.gate.silent is api._TRACER_PROVIDER
+    assert _gate.gate.silent is api._TRACER_PROVIDER
     sdk = Sdk().install()
     guarded(7, 2)
     assert sdk.tree == ["silent"]
@@ -147,12 +147,12 @@ def test_a_disabled_sdk_is_silent() -> None:
 import opentelemetry.trace as api
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, ConsoleSpanExporter
-from resilience import Pipeline, _telemetry
+from resilience import Pipeline, _gate
 provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
 api.set_tracer_provider(provider)
 assert Pipeline(name="x")(divmod)(7, 2) == (3, 1)
-assert _telemetry.gate.silent is provider
+assert _gate.gate.silent is provider
 print("silent")
 """
     command = [sys.executable, "-c", program]
@@ -175,13 +175,11 @@ print(type(api._TRACER_PROVIDER).__module__)
 
 
 def test_it_works_where_the_api_hides_its_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telemetry, "providers", telemetry._PublicDoor())
-    monkeypatch.setattr("resilience._policy.providers", telemetry._PublicDoor())
+    monkeypatch.setattr(_gate, "tracing", _gate._PublicDoor())
+    monkeypatch.setattr("resilience._policy.tracing", _gate._PublicDoor())
     guarded = Pipeline(name="public")(divmod)
     guarded(7, 2)
-    assert (
-        telemetry.gate.silent is telemetry.providers._TRACER_PROVIDER is None
-    )  # nobody listens: no span is even begun
+    assert _gate.gate.silent is _gate.tracing._TRACER_PROVIDER is None  # nobody listens: no span is even begun
     sdk = Sdk().install()
     guarded(7, 2)
     assert sdk.tree == ["public"]
@@ -212,8 +210,17 @@ def test_a_span_without_a_name_of_its_own_has_the_functions(sdk: Sdk) -> None:
     CircuitBreaker("the-breaker").call(divmod, 7, 2)
     assert sdk.tree == ["divmod", "the-breaker"]
     assert [dict(span.attributes or {}) for span in sdk.spans] == [
-        {"resilience.policy.name": "divmod", "resilience.outcome": "success"},
-        {"resilience.policy.name": "the-breaker", "resilience.outcome": "success"},
+        {
+            "resilience.policy.name": "divmod",
+            "resilience.policy.type": "pipeline",
+            "resilience.outcome": "success",
+        },
+        {
+            "resilience.policy.name": "the-breaker",
+            "resilience.policy.type": "circuit_breaker",
+            "resilience.circuit_breaker.state": "closed",
+            "resilience.outcome": "success",
+        },
     ]
 
 
@@ -255,17 +262,23 @@ def test_attempts_are_children_and_the_users_spans_are_theirs(sdk: Sdk, way: str
     call, first, second = sdk.named("payments"), sdk.named("attempt 1"), sdk.named("attempt 2")
     assert call.attributes == {
         "resilience.policy.name": "payments",
+        "resilience.policy.type": "pipeline",
         "resilience.attempt.count": 2,
         "resilience.outcome": "success",
     }
     assert call.status.status_code is StatusCode.UNSET  # the logical call succeeded
     assert first.attributes == {
         "resilience.attempt.number": 1,
+        "resilience.circuit_breaker.state": "closed",
         "resilience.outcome": "error",
         "error.type": "ConnectionError",
     }
     assert (first.status.status_code, first.status.description) == (StatusCode.ERROR, "it is down")
-    assert second.attributes == {"resilience.attempt.number": 2, "resilience.outcome": "success"}
+    assert second.attributes == {
+        "resilience.attempt.number": 2,
+        "resilience.circuit_breaker.state": "closed",
+        "resilience.outcome": "success",
+    }
     assert second.status.status_code is StatusCode.UNSET
     assert [span.events for span in (call, first, second)] == [(), (), ()]  # no exception is recorded
 
@@ -278,6 +291,7 @@ def test_a_call_that_failed_is_an_error(sdk: Sdk, way: str) -> None:
     assert (call.status.status_code, call.status.description) == (StatusCode.ERROR, "it is down")
     assert call.attributes == {
         "resilience.policy.name": "payments",
+        "resilience.policy.type": "pipeline",
         "resilience.attempt.count": 2,
         "resilience.outcome": "error",
         "error.type": "ConnectionError",
@@ -347,7 +361,11 @@ def test_what_is_cancelled_is_no_error(sdk: Sdk, error: type[BaseException]) -> 
         Pipeline(name="x").call(refuse(error))
     span = sdk.named("x")
     assert span.status.status_code is StatusCode.UNSET
-    assert span.attributes == {"resilience.policy.name": "x", "resilience.outcome": "cancelled"}
+    assert span.attributes == {
+        "resilience.policy.name": "x",
+        "resilience.policy.type": "pipeline",
+        "resilience.outcome": "cancelled",
+    }
 
 
 @pytest.mark.anyio

@@ -15,6 +15,9 @@ from typing import Any
 from ._ambient import Deadline, ambient, require_time, within_deadline
 from ._clock import clock
 from ._events import Abandoned, CutOff, emit, refused
+from ._live import living
+from ._metrics import POLICY_NAME, Instrument, declare
+from ._telemetry import LeftBehind
 from ._waiters import warn_if_blocking
 from ._workers import Work, Workers
 from .errors import BulkheadFull, TimedOut
@@ -79,5 +82,19 @@ class Abandoning:
     def _leave(self, work: Work, seconds: float) -> Future[Any] | None:
         future = work.abandon()
         if future is not None:
+            left = LeftBehind(self._label)
+            future.add_done_callback(lambda done: left.ended(done.exception()))
             emit(Abandoned(self._label, seconds, self._workers.left_behind))
         return future
+
+
+declare(
+    Instrument(
+        "resilience.timeout.abandoned",
+        "up_down_counter",
+        "{call}",
+        "Calls that were left behind and still run",
+        (POLICY_NAME,),
+        lambda: [(crew.left_behind, {POLICY_NAME: crew.label}) for crew in living("workers")],
+    )
+)

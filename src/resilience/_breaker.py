@@ -8,15 +8,15 @@ It knows nothing of other policies: what they refuse reaches it as a `Rejected`,
 """
 
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from math import inf
 from typing import Any, Unpack
 
 from . import _checks, _totals
-from ._breaking import COUNTED, BreakerOptions, BreakerStats, Rule, checked, stats_of
+from ._breaking import COUNTED, STATE, BreakerOptions, BreakerStats, Rule, announce, checked, stats_of
 from ._clock import clock
-from ._core.breaker import Change, Circuit, News, Refusal, WouldHaveOpened
+from ._core.breaker import Circuit, Refusal
 from ._core.period import Period
 from ._core.saved import pack, unpack
 from ._core.states import Cause, Outcome
@@ -79,6 +79,8 @@ class CircuitBreaker(Shared):
 
     __slots__ = ("_circuit", "_given", "_lock", "_outbox", "_totals")
 
+    kind = "circuit_breaker"
+
     def __init__(
         self,
         name: str | None = None,
@@ -101,10 +103,10 @@ class CircuitBreaker(Shared):
         )  # fmt: skip
         self._totals = _totals.Totals(*COUNTED)
         self._outbox: Outbox[StateChanged | WouldOpen] = Outbox()
-        post = partial(_post, self._outbox, self.label)
+        post = partial(announce, self._outbox, self.label)
         self._circuit = Circuit(checked(**self._given), self._totals.add, post)
         self._lock = threading.Lock()
-        _totals.file(self, self.label, self._totals)
+        _totals.file(self, self._totals)
         enrol(self)
 
     # The shells
@@ -211,6 +213,10 @@ class CircuitBreaker(Shared):
             handles=options.on,
             lease=options.lease,
         )
+
+    def span_attributes(self) -> Mapping[str, str]:
+        """See `Layer.span_attributes`."""
+        return {STATE: self.state}
 
     # Verbs
 
@@ -388,11 +394,3 @@ class CircuitBreaker(Shared):
         self._lock = threading.Lock()
         self._outbox.after_fork()
         self._circuit.orphan()
-
-
-def _post(outbox: Outbox[StateChanged | WouldOpen], policy: str, news: News) -> None:
-    match news:
-        case Change(before, after, reason, lasts):
-            outbox.post(StateChanged(policy, before.value, after.value, reason, lasts))
-        case WouldHaveOpened(reason):
-            outbox.post(WouldOpen(policy, reason))

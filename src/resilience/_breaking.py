@@ -1,21 +1,33 @@
-"""What goes into a `CircuitBreaker` and what comes out of it, as values: its options, checked, and its figures.
+"""What goes into a `CircuitBreaker` and what comes out of it: its options, checked, its figures, news, metrics.
 
 Kept apart from the policy so that each can be read alone. Nothing here runs while a call does.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
 from . import _checks
-from ._core.breaker import Circuit
+from ._core.breaker import Change, Circuit, News, WouldHaveOpened
 from ._core.period import Options
-from ._core.states import State
+from ._core.states import Outcome, State
 from ._core.windows import Rate
+from ._events import StateChanged, WouldOpen
+from ._live import living
 from ._matching import Matcher, On, Predicate
+from ._metrics import POLICY_NAME, Instrument, Reading, declare
+from ._outbox import Outbox
 from ._rates import FailureRate, SlowRate
+from ._totals import totals_of
 
-COUNTED = ("failure", "slow", "ignored", "cancelled", "refused", "opened", "transitions")
-"""What a breaker keeps running totals of."""
+VERDICTS = (Outcome.FAILURE, Outcome.SLOW, Outcome.IGNORED, Outcome.CANCELLED)
+"""How a call that was let in can end, but for a plain success, which is not counted."""
+
+COUNTED = (*VERDICTS, *State, "refused")
+"""What a breaker keeps running totals of: verdicts, states entered, refusals."""
+
+STATE = "resilience.circuit_breaker.state"
+VERDICT = "resilience.circuit_breaker.verdict"
 
 Rule = int | FailureRate | SlowRate
 """One thing that opens a breaker: so many failures in a row, or a rate."""
@@ -139,6 +151,71 @@ def stats_of(circuit: Circuit, totals: dict[str, int], now: float) -> BreakerSta
         failures_in_row=circuit.run,
         windows=tuple(WindowStats(rule, *tally) for rule, tally in circuit.tallies(now)),
         retry_after=circuit.period.until - now if state is State.OPEN else None,
-        failures=totals["failure"],
-        **{kind: totals[kind] for kind in COUNTED if kind != "failure"},
+        failures=totals[Outcome.FAILURE],
+        slow=totals[Outcome.SLOW],
+        ignored=totals[Outcome.IGNORED],
+        cancelled=totals[Outcome.CANCELLED],
+        refused=totals["refused"],
+        opened=totals[State.OPEN],
+        transitions=sum(totals[state] for state in State),
     )
+
+
+def announce(outbox: Outbox[StateChanged | WouldOpen], policy: str, news: News) -> None:
+    """Post what the machine says happened; to be called under the breaker's lock."""
+    match news:
+        case Change(before, after, reason, lasts):
+            outbox.post(StateChanged(policy, before.value, after.value, reason, lasts))
+        case WouldHaveOpened(reason):
+            outbox.post(WouldOpen(policy, reason))
+
+
+def _status() -> Iterator[Reading]:
+    for breaker in living("circuit_breaker"):
+        now = breaker.state
+        for state in State:
+            yield int(state == now), {POLICY_NAME: breaker.label, STATE: state.value}
+
+
+def _transitions() -> Iterator[Reading]:
+    for label, totals in totals_of("circuit_breaker").items():
+        for state in State:
+            yield totals[state], {POLICY_NAME: label, STATE: state.value}
+
+
+def _verdicts() -> Iterator[Reading]:
+    for label, totals in totals_of("circuit_breaker").items():
+        for verdict in VERDICTS:
+            yield totals[verdict], {POLICY_NAME: label, VERDICT: verdict.value}
+
+
+declare(
+    Instrument(
+        "resilience.circuit_breaker.status",
+        "up_down_counter",
+        "1",
+        "1 for the state a circuit breaker is in, 0 for the others",
+        (POLICY_NAME, STATE),
+        _status,
+    )
+)
+declare(
+    Instrument(
+        "resilience.circuit_breaker.transitions",
+        "counter",
+        "{transition}",
+        "Changes of state, by the state that was entered",
+        (POLICY_NAME, STATE),
+        _transitions,
+    )
+)
+declare(
+    Instrument(
+        "resilience.circuit_breaker.verdicts",
+        "counter",
+        "{call}",
+        "Calls that a circuit breaker let in and judged as anything but a plain success",
+        (POLICY_NAME, VERDICT),
+        _verdicts,
+    )
+)

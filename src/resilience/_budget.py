@@ -70,6 +70,8 @@ class RetryBudget:
         "pressed",
     )
 
+    kind = "retry_budget"
+
     def __init__(
         self,
         ratio: float = 0.2,
@@ -178,3 +180,14 @@ class NoBudget:
     def take(self) -> bool:
         """Always."""
         return True
+
+
+def budget_from(budget: object) -> RetryBudget | NoBudget:
+    """What a policy's `budget=` means."""
+    if budget is None:
+        return NoBudget()
+    if isinstance(budget, RetryBudget):
+        return budget
+    if budget == "own":
+        return RetryBudget()
+    raise TypeError(f"budget must be a RetryBudget, None, or 'own' for one of its own, got {budget!r}")

@@ -21,8 +21,10 @@ from ._clock import clock
 from ._core.slots import GRACE
 from ._events import refused
 from ._lease import Ending, Guard, Lease
+from ._metrics import ERROR_TYPE, OUTCOME, POLICY_NAME, Instrument, Reading, declare
 from ._policy import Shared
 from ._pool import Pool
+from ._telemetry import Waiting
 from ._traits import Role, Traits
 from ._waiters import ThreadWaiter, Waiter, task_waiter, warn_if_blocking
 from .errors import BulkheadFull, OutOfTime, Rejected
@@ -81,6 +83,8 @@ class Bulkhead(Shared):
 
     __slots__ = ("_max_wait", "_queue", "_totals", "pool")
 
+    kind = "bulkhead"
+
     def __init__(
         self,
         limit: int,
@@ -96,7 +100,7 @@ class Bulkhead(Shared):
         if queue is not None and self._max_wait == 0.0:
             raise ValueError(f"queue={queue!r} has no effect: nobody waits while max_wait is 0.0; give max_wait= too")
         self._totals = _totals.Totals("refused")
-        _totals.file(self, self.label, self._totals)
+        _totals.file(self, self._totals)
         _live.enrol(self)
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
@@ -231,8 +235,9 @@ class Bulkhead(Shared):
         waiter = ThreadWaiter()
         try:
             self._enter(pool, waiter)
-            while not pool.has(waiter):
-                waiter.wait(self._nap(pool, ends))
+            with Waiting("bulkhead.wait", self.label, _WAIT):
+                while not pool.has(waiter):
+                    waiter.wait(self._nap(pool, ends))
         except BaseException:
             pool.leave(waiter)
             raise
@@ -242,8 +247,9 @@ class Bulkhead(Shared):
         waiter = task_waiter()
         try:
             self._enter(pool, waiter)
-            while not pool.has(waiter):
-                await waiter.wait(self._nap(pool, ends))
+            with Waiting("bulkhead.wait", self.label, _WAIT):
+                while not pool.has(waiter):
+                    await waiter.wait(self._nap(pool, ends))
         except BaseException:
             pool.leave(waiter)
             raise
@@ -290,6 +296,28 @@ class Bulkhead(Shared):
     def _after_fork(self) -> None:
         self.pool.disown()
         self.pool = Pool(self.pool.limit)
+
+
+def _readings(figure: str) -> Callable[[], list[Reading]]:
+    """One figure of every bulkhead there is."""
+    return lambda: [(getattr(one.stats, figure), {POLICY_NAME: one.label}) for one in _live.living("bulkhead")]
+
+
+_WAIT = declare(
+    Instrument(
+        "resilience.bulkhead.wait.duration",
+        "histogram",
+        "s",
+        "Time in the queue of a bulkhead, of those who had to wait",
+        (POLICY_NAME, OUTCOME, ERROR_TYPE),
+    )
+)
+for _name, _description, _figure in (
+    ("resilience.bulkhead.usage", "Places in use", "in_use"),
+    ("resilience.bulkhead.limit", "Places there are", "limit"),
+    ("resilience.bulkhead.queue.usage", "Callers that wait for a place", "waiting"),
+):
+    declare(Instrument(_name, "up_down_counter", "{call}", _description, (POLICY_NAME,), _readings(_figure)))
 
 
 def _lease(pool: Pool) -> Lease:

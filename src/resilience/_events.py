@@ -5,6 +5,7 @@ and costs nothing. Listeners run in the thread and context of the call, outside 
 and changes nothing for the call.
 
 By default the logger `resilience` says WARNING when a breaker opens or work is abandoned, INFO when a breaker closes.
+Its records carry the `trace_id` and `span_id` of the call that they are about, empty where there is no trace.
 """
 
 import logging
@@ -15,10 +16,22 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from . import _checks
+from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
+
+from . import _checks, _metrics
 from ._clock import clock
 
+
+def _with_trace(record: logging.LogRecord) -> bool:
+    """A filter that lets everything through, and adds which trace it belongs to."""
+    context = get_current_span().get_span_context()
+    record.trace_id = format_trace_id(context.trace_id) if context.is_valid else ""
+    record.span_id = format_span_id(context.span_id) if context.is_valid else ""
+    return True
+
+
 logger = logging.getLogger("resilience")
+logger.addFilter(_with_trace)
 
 _WARNING_STATES = ("open", "isolated")
 
@@ -194,7 +207,8 @@ def emit(event: Event) -> None:
 
 
 def refused(policy: str, error: BaseException) -> None:
-    """Tell of a refusal. While nobody listens it costs one look: under overload, refusing is what must stay cheap."""
+    """Count and tell a refusal. While nobody listens it costs little: under overload, refusing must stay cheap."""
+    _metrics.rejections.add((policy, _metrics.type_name(type(error))))
     if _listeners:
         emit(Refused(policy, error))
 

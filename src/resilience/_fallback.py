@@ -12,6 +12,7 @@ from ._checks import takes_one
 from ._events import FellBack, emit
 from ._matching import Matcher, On, Predicate
 from ._policy import P, Recipe, T, acall_once, call_once, decorate, is_coroutine_function
+from ._telemetry import fell_back
 from ._traits import Role, Traits
 
 U = TypeVar("U")
@@ -106,6 +107,8 @@ class Fallback(Recipe):
 
     __slots__ = ("_matches", "_to", "_unwanted")
 
+    kind = "fallback"
+
     def __init__(
         self,
         *value: Any,
@@ -178,6 +181,7 @@ class Fallback(Recipe):
 
     def _answer_for(self, error: Exception | None, args: Any, kwargs: Any) -> Any:
         emit(FellBack(self.label, error))
+        fell_back()
         return self._to(*args, **kwargs)
 
     async def _aanswer_for(self, error: Exception | None, args: Any, kwargs: Any) -> Any:

@@ -20,6 +20,11 @@ class Live(Protocol):
     """What a policy with state can do for those who look after all of them."""
 
     @property
+    def kind(self) -> str:
+        """Which pattern it is."""
+        ...
+
+    @property
     def name(self) -> str | None:
         """The name it was given, if any."""
         ...
@@ -55,10 +60,10 @@ def enrol(policy: Live) -> None:
         )
 
 
-def living() -> list[Any]:
-    """All policies with state that are alive now."""
+def living(kind: str | None = None) -> list[Any]:
+    """All policies with state that are alive now, or those of one kind."""
     with _lock:
-        return list(_all)
+        return [policy for policy in _all if kind in {None, policy.kind}]
 
 
 def shelve_all() -> Callable[[], None]:

@@ -2,11 +2,12 @@
 
 Who changes something under a lock posts the news in there; afterwards, outside, whoever comes first tells all of it.
 News that arises meanwhile, also from a listener that changes something itself, is told by the same thread, after the
-rest.
+rest; each in the context of the call it is about.
 """
 
 import threading
 from collections import deque
+from contextvars import Context, copy_context
 from typing import Generic, TypeVar
 
 from ._events import Event, emit
@@ -20,21 +21,22 @@ class Outbox(Generic[E]):
     __slots__ = ("_lock", "_telling", "_waiting")
 
     def __init__(self) -> None:
-        self._waiting: deque[E] = deque()
+        self._waiting: deque[tuple[Context, E]] = deque()
         self._lock = threading.Lock()
         self._telling = False
 
     def post(self, event: E) -> None:
         """Add an event; to be called under the lock that makes the order."""
-        self._waiting.append(event)
+        self._waiting.append((copy_context(), event))
 
     def tell(self) -> None:
         """Tell everything that waits, unless another thread, or a frame further out, is at it."""
         if not self._waiting or not self._begin():
             return
         try:
-            while (event := self._next()) is not None:
-                emit(event)
+            while (news := self._next()) is not None:
+                context, event = news
+                context.run(emit, event)
         except BaseException:  # an interrupt in a listener: what is left is told with the next news
             self._telling = False
             raise
@@ -50,7 +52,7 @@ class Outbox(Generic[E]):
             began, self._telling = not self._telling, True
         return began
 
-    def _next(self) -> E | None:
+    def _next(self) -> tuple[Context, E] | None:
         with self._lock:
             self._telling = bool(self._waiting)
             return self._waiting.popleft() if self._waiting else None

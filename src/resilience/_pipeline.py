@@ -25,6 +25,8 @@ class _Composition(Policy):
 
     __slots__ = ("_layers",)
 
+    kind = "pipeline"
+
     def __init__(self, /, *parts: Any, name: str | None = None) -> None:
         super().__init__(name)
         self._layers: tuple[SupportsBind, ...] = tuple(layer for part in parts for layer in _layers_of(part))

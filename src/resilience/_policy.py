@@ -11,22 +11,13 @@ A shell is written the way one writes a decorator by hand: a prelude of plain as
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, ClassVar, NoReturn, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
 from . import _checks
+from ._gate import gate, load_providers, metering, tracing
 from ._results import NotAwaitedError, stream_watch
-from ._telemetry import (
-    AsyncFunction,
-    Function,
-    aattempt_spans,
-    aobserved,
-    attempt_spans,
-    gate,
-    load_provider,
-    observed,
-    providers,
-)
+from ._telemetry import AsyncFunction, Function, Site, aattempts, aobserved, attempts, described, observed
 from ._traits import Traits
 
 P = ParamSpec("P")
@@ -56,8 +47,12 @@ class Layer(ABC):
 
     __slots__ = ("__weakref__", "name")
 
+    kind: ClassVar[str] = "custom"
+    """Which pattern it is, as telemetry says it: `circuit_breaker`."""
+
     def __init__(self, name: str | None = None) -> None:
         self.name: str | None = None if name is None else _checks.text("name", name)
+        load_providers()
 
     @abstractmethod
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
@@ -75,6 +70,10 @@ class Layer(ABC):
     def label(self) -> str:
         """The name, or the kind of policy for one without a name: what errors and events say."""
         return self.name or type(self).__name__
+
+    def span_attributes(self) -> Mapping[str, str]:
+        """What a span says about this policy at the moment when it is asked: by default nothing."""
+        return {}
 
     def layers(self) -> tuple[SupportsBind, ...]:
         """The policies it consists of, outermost first: itself, unless it is a pipeline."""
@@ -204,39 +203,63 @@ def is_coroutine_function(fn: object) -> bool:
     return any(map(inspect.iscoroutinefunction, _forms(_unwrapped(fn))))
 
 
-def compose(layers: Iterable[SupportsBind], fn: Function, *, attempts: bool = False) -> Function:
+def compose(layers: Iterable[SupportsBind], fn: Function) -> Function:
     """Bind a plain function to several policies, the first outermost."""
     for layer in reversed(tuple(layers)):
-        if attempts and _repeats(layer):
-            fn, attempts = attempt_spans(fn), False  # the innermost that repeats is the one that sees every attempt
         fn = layer.bind(fn)
     return fn
 
 
-def acompose(layers: Iterable[SupportsBind], fn: AsyncFunction, *, attempts: bool = False) -> AsyncFunction:
+def acompose(layers: Iterable[SupportsBind], fn: AsyncFunction) -> AsyncFunction:
     """Bind a coroutine function to several policies, the first outermost."""
     for layer in reversed(tuple(layers)):
-        if attempts and _repeats(layer):
-            fn, attempts = aattempt_spans(fn), False
         fn = layer.abind(fn)
     return fn
+
+
+class _Seen:
+    """Layers as they are composed while somebody listens: with those between them that see attempts and states."""
+
+    def __init__(self, layers: tuple[SupportsBind, ...]) -> None:
+        ours = [layer for layer in layers if isinstance(layer, Layer)]
+        self._layers = layers
+        # The innermost that repeats is the one that sees every attempt.
+        self._repeating = next((layer for layer in reversed(ours) if layer.traits().repeats), None)
+
+    def compose(self, fn: Function) -> Function:
+        """Bind a plain function."""
+        for layer in reversed(self._layers):
+            fn = self._told(layer, layer.bind(attempts(fn) if layer is self._repeating else fn))
+        return fn
+
+    def acompose(self, fn: AsyncFunction) -> AsyncFunction:
+        """Bind a coroutine function."""
+        for layer in reversed(self._layers):
+            fn = self._told(layer, layer.abind(aattempts(fn) if layer is self._repeating else fn))
+        return fn
+
+    def _told(self, layer: SupportsBind, fn: Function) -> Function:
+        tells = isinstance(layer, Layer) and type(layer).span_attributes is not Layer.span_attributes
+        return described(cast("Layer", layer).span_attributes, fn) if tells else fn
 
 
 def _guarded(policy: Layer, fn: Function) -> Function:
     """The outermost function of a sync pipeline: the gate, the composition, the check of what comes out."""
     layers = policy.layers()
     run = compose(layers, fn)
-    traced: Function | None = None
-    name, attributes = _span_of(policy, fn)
-    check = stream_watch(name)
+    seen: Function | None = None
+    site = Site(policy.name or _name_of(fn), policy.kind)
+    check = stream_watch(site.name)
     usual: type[Any] | None = None  # a hint: most functions return one type; whichever call writes it last is as good
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal traced, usual
-        if providers._TRACER_PROVIDER is not gate.silent and (tracer := gate.tracer()) is not None:
-            if traced is None:
-                traced = compose(layers, fn, attempts=True)
-            result = observed(tracer, name, attributes, traced, args, kwargs)
+        nonlocal seen, usual
+        if (tracing._TRACER_PROVIDER is not gate.silent or metering._METER_PROVIDER is not gate.mute) and (
+            listeners := gate.listeners()
+        ) is not None:
+            if seen is None:
+                seen = _Seen(layers).compose(fn)
+            result = observed(site, listeners, seen, args, kwargs)
         else:
             result = run(*args, **kwargs)
         if type(result) is not usual:
@@ -250,17 +273,19 @@ def _aguarded(policy: Layer, fn: AsyncFunction) -> AsyncFunction:
     """The async twin of `_guarded`."""
     layers = policy.layers()
     run = acompose(layers, fn)
-    traced: AsyncFunction | None = None
-    name, attributes = _span_of(policy, fn)
-    check = stream_watch(name)
+    seen: AsyncFunction | None = None
+    site = Site(policy.name or _name_of(fn), policy.kind)
+    check = stream_watch(site.name)
     usual: type[Any] | None = None
 
     async def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal traced, usual
-        if providers._TRACER_PROVIDER is not gate.silent and (tracer := gate.tracer()) is not None:
-            if traced is None:
-                traced = acompose(layers, fn, attempts=True)
-            result = await aobserved(tracer, name, attributes, traced, args, kwargs)
+        nonlocal seen, usual
+        if (tracing._TRACER_PROVIDER is not gate.silent or metering._METER_PROVIDER is not gate.mute) and (
+            listeners := gate.listeners()
+        ) is not None:
+            if seen is None:
+                seen = _Seen(layers).acompose(fn)
+            result = await aobserved(site, listeners, seen, args, kwargs)
         else:
             result = await run(*args, **kwargs)
         if type(result) is not usual:
@@ -308,16 +333,6 @@ def _makes_generator(fn: Any) -> bool:
     # @contextmanager hides the generator behind a plain helper of contextlib; so do its decorators a plain function.
     helper = getattr(fn, "__globals__", {}).get("__name__") == "contextlib"
     return helper and _makes_generator(getattr(fn, "__wrapped__", None))
-
-
-def _repeats(layer: SupportsBind) -> bool:
-    return isinstance(layer, Layer) and layer.traits().repeats
-
-
-def _span_of(policy: Layer, fn: Any) -> tuple[str, dict[str, str]]:
-    load_provider()
-    name = policy.name or _name_of(fn)
-    return name, {"resilience.policy.name": name}
 
 
 def _unwrapped(fn: Any) -> Any:

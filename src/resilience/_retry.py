@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from . import _checks
 from ._ambient import ambient, require_time
-from ._budget import NoBudget, RetryBudget
+from ._budget import RetryBudget, budget_from
 from ._clock import clock
 from ._core.retry_after import retry_after_of
 from ._matching import Matcher, On, Predicate
 from ._policy import Recipe
 from ._raising import reraise
+from ._telemetry import Waiting
 from ._traits import Role, Traits
 from ._waiters import warn_if_blocking
 from .errors import OutOfTime
@@ -80,6 +81,8 @@ class retry(Recipe):
 
     __slots__ = ("_most", "_plan", "_rounds")
 
+    kind = "retry"
+
     def __init__(
         self,
         *,
@@ -116,7 +119,7 @@ class retry(Recipe):
             raise TypeError("stop takes the place of attempts and max_elapsed; give either stop or those")
         most = None if attempts is None else int(_checks.whole("attempts", attempts))
         elapsed = _checks.seconds_or_none("max_elapsed", max_elapsed)
-        shared = _budget_from(budget)
+        shared = budget_from(budget)
         self._rounds = _rounds
         self._most = math.inf if stop is not None or most is None else most
         self._plan = _rounds.Plan(
@@ -245,7 +248,7 @@ class retry(Recipe):
             with rounds:
                 while (wait := rounds.after(failure, result)) is not None:
                     failure = result = None
-                    await clock.asleep(wait)
+                    await _asleep(self.label, wait)
                     if not rounds.begin():
                         break
                     try:
@@ -314,7 +317,7 @@ class _Loop:
             raise StopAsyncIteration
         if self._rounds is not None:
             with self._rounds:
-                await clock.asleep(wait)
+                await _asleep(self._plan.label, wait)
         return self._attempt()
 
     def entered(self) -> None:
@@ -373,19 +376,18 @@ class _Loop:
 def _sleep(label: str, wait: float) -> None:
     if wait > 0:
         warn_if_blocking(label, "decorate a coroutine function, or write 'async for attempt in retry(...)'")
-        clock.sleep(wait)
+        with Waiting("retry.wait", label):
+            clock.sleep(wait)
+
+
+async def _asleep(label: str, wait: float) -> None:
+    if wait > 0:
+        with Waiting("retry.wait", label):
+            await clock.asleep(wait)
+    else:
+        await clock.asleep(0)  # a chance for others, and for a cancellation
 
 
 def _asked_wait(outcome: object) -> float | None:
     """The default `retry_after=`: what the exception or response itself says."""
     return retry_after_of(outcome, clock.wall())
-
-
-def _budget_from(budget: object) -> RetryBudget | NoBudget:
-    if budget is None:
-        return NoBudget()
-    if isinstance(budget, RetryBudget):
-        return budget
-    if budget == "own":
-        return RetryBudget()
-    raise TypeError(f"budget must be a RetryBudget, None, or 'own' for one of its own, got {budget!r}")

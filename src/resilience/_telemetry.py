@@ -1,198 +1,286 @@
-"""Spans, and the gate that makes them free while nobody listens.
+"""What is seen of a call from outside, once the gate (`_gate`) has found that somebody looks.
 
-The gate is one identity check per call: is the tracer provider of OpenTelemetry still the one known to be silent? An
-SDK installed at any later time is another object, so it is noticed on the very next call, and so is its removal.
+One span and one duration per guarded call. When something inside repeats (a retry), each attempt is a child. The status
+stays unset when the logical call succeeded, whatever its attempts did; on failure it is ERROR with `error.type`, as the
+semantic conventions ask. No exception is recorded as a span event: the conventions deprecate it, an instrumented client
+inside may do it, and it costs more than the call. A wait becomes a span when it is over, so no wait costs nothing.
 
-One span per pipeline call. When something inside repeats (a retry), each attempt is a child. The status stays unset
-when the logical call succeeded, whatever its attempts did; on failure it is ERROR with `error.type`, as the semantic
-conventions ask. No exception is recorded as a span event: the conventions deprecate it, and it costs more than the
-call.
+All times are the library's own: on a virtual clock a trace is as true as on the real one.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from contextvars import ContextVar, Token
-from functools import cache
+from itertools import count
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import opentelemetry.trace as api
 from opentelemetry import context as otel_context
-from opentelemetry.trace import NoOpTracer, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, Status, StatusCode, Tracer
 
+from . import _metrics
+from ._clock import clock
+from ._core.windows import peek
+from ._gate import Listeners, gate
+from ._metrics import CALL_DURATION, ERROR_TYPE, OUTCOME, POLICY_NAME, Instrument
 from .errors import Rejected, TimedOut
 
 Function = Callable[..., Any]
 AsyncFunction = Callable[..., Awaitable[Any]]
 
-
-class _PublicDoor:
-    """Stands in for the module, should a later API hide the provider's name: right, but some 900 ns slower."""
-
-    @property
-    def _TRACER_PROVIDER(self) -> object:  # noqa: N802 - the name that it stands in for
-        provider = api.get_tracer_provider()
-        return None if isinstance(provider, api.ProxyTracerProvider) else provider
+POLICY_TYPE = "resilience.policy.type"
+ATTEMPT_NUMBER = "resilience.attempt.number"
+ATTEMPT_COUNT = "resilience.attempt.count"
+REJECTED_BY = "resilience.rejected_by"
 
 
-providers: Any = api if hasattr(api, "_TRACER_PROVIDER") else _PublicDoor()
-"""Where the gate looks: `providers._TRACER_PROVIDER`."""
+class Site:
+    """A guarded function, as far as it is known before it is called."""
+
+    __slots__ = ("attributes", "name")
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.name = name
+        self.attributes = {POLICY_NAME: name, POLICY_TYPE: kind}
 
 
-class _Gate:
-    """The provider known to be silent, and the tracer of the one that is not."""
+class _OpenSpan:
+    """A span that is the current one until it is closed: the work of `use_span` without its generator."""
 
-    __slots__ = ("_provider", "_tracer", "silent")
+    __slots__ = ("_span", "_token", "recording")
 
-    def __init__(self) -> None:
-        self.silent: object = None
-        self._provider: object = None
-        self._tracer: Tracer | None = None
-
-    def tracer(self) -> Tracer | None:
-        """The tracer to use now, or `None` if nobody listens. Called only while the provider is not the silent one."""
-        provider = providers._TRACER_PROVIDER
-        if provider is None:
-            self.silent = None
-            return None
-        if provider is not self._provider:
-            tracer = provider.get_tracer("resilience")
-            if isinstance(tracer, NoOpTracer):
-                self.silent = provider
-                return None
-            # The tracer before the provider: a thread that sees the new provider must not use the old tracer.
-            self._tracer = tracer
-            self._provider = provider
-        return self._tracer
-
-
-gate = _Gate()
-
-
-class CallRecord:
-    """What the attempts of one observed call share: their count."""
-
-    __slots__ = ("attempts",)
-
-    def __init__(self) -> None:
-        self.attempts = 0
-
-
-_current: ContextVar[CallRecord | None] = ContextVar("resilience_call", default=None)
-
-
-class _SpanScope:
-    """A span that is the current one inside the block: the work of `use_span` without its generator."""
-
-    __slots__ = ("_span", "_token")
-
-    def __init__(self, span: Span) -> None:
-        self._span = span
-
-    def __enter__(self) -> Span:
+    def __init__(self, tracer: Tracer, name: str, attributes: Mapping[str, str | int]) -> None:
+        self._span = tracer.start_span(name, attributes=attributes, start_time=_wall())
         self._token = otel_context.attach(api.set_span_in_context(self._span))
-        return self._span
+        self.recording = self._span.is_recording()
+
+    def close(self, error: BaseException | None, facts: Mapping[str, str | int], *, here: bool) -> None:
+        """End it; `here` is whether this is the context that it was opened in."""
+        if here:
+            otel_context.detach(self._token)
+        _conclude(self._span, error, facts)
+
+
+class ObservedCall:
+    """One guarded call that somebody listens to: a context manager around it. Its attempts find it in the context.
+
+    Attributes:
+        fell_back: Whether a fallback has answered.
+    """
+
+    __slots__ = ("_began", "_listeners", "_numbers", "_site", "_span", "_token", "fell_back")
+
+    def __init__(self, site: Site, listeners: Listeners) -> None:
+        self._site = site
+        self._listeners = listeners
+        self._numbers = count(1)
+        self._span: _OpenSpan | None = None
+        self.fell_back = False
+
+    def __enter__(self) -> None:
+        tracer, site = self._listeners.tracer, self._site
+        self._began = clock.now()
+        self._token: Token[ObservedCall | None] = _current.set(self)
+        if tracer is not None:
+            self._span = _OpenSpan(tracer, site.name, site.attributes)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        otel_context.detach(self._token)
-        _conclude(self._span, error)
-        self._span.end()
+        here = _forget(self._token)
+        facts: dict[str, str | int] = {OUTCOME: _outcome(error, fell_back=self.fell_back)}
+        if self._listeners.histograms is not None:
+            took = self._listeners.histograms[CALL_DURATION.name]
+            took.record(clock.now() - self._began, self._site_facts(facts, error))
+        if self._span is not None:
+            made = peek(self._numbers) - 1
+            if made:
+                facts[ATTEMPT_COUNT] = made
+            self._span.close(error, facts, here=here)
+
+    def attempt(self) -> "_Attempt":
+        """The next attempt; it has a span of its own where the call has one that is recorded."""
+        number = next(self._numbers)
+        tracer = self._listeners.tracer if self._span is not None and self._span.recording else None
+        span = None if tracer is None else _OpenSpan(tracer, f"attempt {number}", {ATTEMPT_NUMBER: number})
+        return _Attempt(self, span)
+
+    def note_attempt(self, outcome: str) -> None:
+        """An attempt has ended."""
+        if self._listeners.histograms is not None:
+            _metrics.attempts.add((self._site.name, outcome))
+
+    def _site_facts(self, facts: Mapping[str, str | int], error: BaseException | None) -> dict[str, str | int]:
+        return {POLICY_NAME: self._site.name, **facts, **_error_type(error)}
 
 
-@cache
-def load_provider() -> None:
-    """Load the provider that `OTEL_PYTHON_TRACER_PROVIDER` names, if any; done once, at the first decoration."""
-    api.get_tracer_provider()
+_current: ContextVar[ObservedCall | None] = ContextVar("resilience_call", default=None)
 
 
-def observed(tracer: Tracer, name: str, attributes: Mapping[str, str], fn: Function, args: Any, kwargs: Any) -> Any:
-    """Make one sync call of a pipeline under its span."""
-    record = CallRecord()
-    token = _current.set(record)
+class _Attempt:
+    """One attempt of an observed call: a context manager around it."""
+
+    __slots__ = ("_call", "_span")
+
+    def __init__(self, call: ObservedCall, span: _OpenSpan | None) -> None:
+        self._call = call
+        self._span = span
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        outcome = _outcome(error)
+        self._call.note_attempt(outcome)
+        if self._span is not None:
+            self._span.close(error, {OUTCOME: outcome}, here=_current.get() is self._call)
+
+
+def _forget(call: Token[ObservedCall | None]) -> bool:
+    """Take a call out of the context; false if this is another one: a coroutine may be closed elsewhere than it ran."""
     try:
-        with _SpanScope(tracer.start_span(name, kind=SpanKind.INTERNAL, attributes=attributes)) as span:
-            try:
-                return fn(*args, **kwargs)
-            finally:
-                _count(span, record)
-    finally:
-        _forget(token)
+        _current.reset(call)
+    except ValueError:
+        return False
+    return True
 
 
-async def aobserved(
-    tracer: Tracer, name: str, attributes: Mapping[str, str], fn: AsyncFunction, args: Any, kwargs: Any
-) -> Any:
-    """Make one async call of a pipeline under its span."""
-    record = CallRecord()
-    token = _current.set(record)
-    try:
-        with _SpanScope(tracer.start_span(name, kind=SpanKind.INTERNAL, attributes=attributes)) as span:
-            try:
-                return await fn(*args, **kwargs)
-            finally:
-                _count(span, record)
-    finally:
-        _forget(token)
+def fell_back() -> None:
+    """Say of the call under way that a fallback answers."""
+    if (call := _current.get()) is not None:
+        call.fell_back = True
 
 
-def _forget(record: Token[CallRecord | None]) -> None:
-    with suppress(ValueError):  # a coroutine that is closed in another context than it began in: nothing to forget here
-        _current.reset(record)
+def observed(site: Site, listeners: Listeners, fn: Function, args: Any, kwargs: Any) -> Any:
+    """Make one sync call that somebody listens to."""
+    with ObservedCall(site, listeners):
+        return fn(*args, **kwargs)
 
 
-def attempt_spans(fn: Function) -> Function:
-    """The layer under whatever repeats, in the observed composition only: one child span per attempt."""
+async def aobserved(site: Site, listeners: Listeners, fn: AsyncFunction, args: Any, kwargs: Any) -> Any:
+    """Make one async call that somebody listens to."""
+    with ObservedCall(site, listeners):
+        return await fn(*args, **kwargs)
+
+
+def attempts(fn: Function) -> Function:
+    """The layer under whatever repeats, in the observed composition only: it sees each attempt."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        with _attempt():
-            result = fn(*args, **kwargs)
-        return result
+        observed_call = _current.get()
+        if observed_call is None:  # a policy of the user's runs its attempts in a context of its own
+            return fn(*args, **kwargs)
+        with observed_call.attempt():
+            return fn(*args, **kwargs)
 
     return call
 
 
-def aattempt_spans(fn: AsyncFunction) -> AsyncFunction:
-    """The async twin of `attempt_spans`."""
+def aattempts(fn: AsyncFunction) -> AsyncFunction:
+    """The async twin of `attempts`."""
 
     async def call(*args: Any, **kwargs: Any) -> Any:
-        with _attempt():
-            result = await fn(*args, **kwargs)
-        return result
+        observed_call = _current.get()
+        if observed_call is None:
+            return await fn(*args, **kwargs)
+        with observed_call.attempt():
+            return await fn(*args, **kwargs)
 
     return call
 
 
-def _attempt() -> _SpanScope:
-    record = _current.get() or CallRecord()
-    record.attempts += 1
-    tracer = gate.tracer() or NoOpTracer()
-    return _SpanScope(
-        tracer.start_span(f"attempt {record.attempts}", attributes={"resilience.attempt.number": record.attempts})
-    )
+def described(attributes: Callable[[], Mapping[str, str]], fn: Function) -> Function:
+    """The layer outside a policy that has something to say, in the observed composition only; sync and async."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        span = api.get_current_span()
+        if span.is_recording():
+            span.set_attributes(dict(attributes()))
+        return fn(*args, **kwargs)
+
+    return call
 
 
-def _count(span: Span, record: CallRecord) -> None:
-    if record.attempts:
-        span.set_attribute("resilience.attempt.count", record.attempts)
+class Waiting:
+    """A wait of a policy's: a context manager around it. It becomes a span, and a duration, when it is over.
+
+    Args:
+        span: The name of the span.
+        policy: Who waits.
+        duration: The histogram that records it, if any.
+    """
+
+    __slots__ = ("_began", "_duration", "_policy", "_span")
+
+    def __init__(self, span: str, policy: str, duration: Instrument | None = None) -> None:
+        self._span = span
+        self._policy = policy
+        self._duration = duration
+
+    def __enter__(self) -> Self:
+        self._began = clock.now()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        listeners = gate.listeners()
+        if listeners is None:
+            return
+        took = clock.now() - self._began
+        if self._duration is not None and listeners.histograms is not None:
+            facts = {POLICY_NAME: self._policy, OUTCOME: _outcome(error), **_error_type(error)}
+            listeners.histograms[self._duration.name].record(took, facts)
+        if listeners.tracer is not None and api.get_current_span().is_recording():
+            _past_span(listeners.tracer, self._span, self._policy, took, error, None)
 
 
-def _conclude(span: Span, error: BaseException | None) -> None:
-    if not span.is_recording():
-        return
-    span.set_attribute("resilience.outcome", _outcome(error))
-    if isinstance(error, Rejected):
-        span.set_attribute("resilience.rejected_by", error.policy)
-    if isinstance(error, Exception):
-        span.set_attribute("error.type", _type_name(error))
-        span.set_status(Status(StatusCode.ERROR, _text_of(error)))
+class LeftBehind:
+    """Work that nobody waits for any more, from the moment it is left until it ends: then it becomes a span.
+
+    The span is a child of the one that was current when the work was left, wherever the work ends.
+    """
+
+    __slots__ = ("_began", "_context", "_policy")
+
+    def __init__(self, policy: str) -> None:
+        self._policy = policy
+        self._began = clock.now()
+        self._context = otel_context.get_current() if api.get_current_span().is_recording() else None
+
+    def ended(self, error: BaseException | None) -> None:
+        """The work has ended, in whatever thread."""
+        listeners = gate.listeners()
+        if listeners is not None and listeners.tracer is not None and self._context is not None:
+            took = clock.now() - self._began
+            _past_span(listeners.tracer, "timeout.abandoned", self._policy, took, error, self._context)
 
 
-def _outcome(error: BaseException | None) -> str:
+def _past_span(
+    tracer: Tracer, name: str, policy: str, took: float, error: BaseException | None, context: Context | None
+) -> None:
+    """A span of what is over. Its length is measured on the monotonic clock; stepping the other is harmless."""
+    begun = _wall() - int(took * 1e9)
+    span = tracer.start_span(name, context, attributes={POLICY_NAME: policy}, start_time=begun)
+    _conclude(span, error, {OUTCOME: _outcome(error)})
+
+
+def _conclude(span: Span, error: BaseException | None, facts: Mapping[str, str | int]) -> None:
+    if span.is_recording():
+        refusal = {REJECTED_BY: error.policy} if isinstance(error, Rejected) else {}
+        span.set_attributes({**facts, **refusal, **_error_type(error)})
+        if isinstance(error, Exception):
+            span.set_status(Status(StatusCode.ERROR, _text_of(error)))
+    span.end(_wall())
+
+
+def _outcome(error: BaseException | None, *, fell_back: bool = False) -> str:
     match error:
         case None:
-            return "success"
+            return "fallback" if fell_back else "success"
         case Rejected():
             return "rejected"
         case TimedOut():
@@ -203,6 +291,11 @@ def _outcome(error: BaseException | None) -> str:
             return "cancelled"
 
 
+def _error_type(error: BaseException | None) -> dict[str, str]:
+    """Present only on failure; a cancellation is none."""
+    return {ERROR_TYPE: _metrics.type_name(type(error))} if isinstance(error, Exception) else {}
+
+
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
@@ -210,6 +303,6 @@ def _text_of(error: BaseException) -> str:
         return "(its text cannot be had)"
 
 
-def _type_name(error: BaseException) -> str:
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+def _wall() -> int:
+    """Nanoseconds since 1970, as spans count them."""
+    return int(clock.wall() * 1e9)

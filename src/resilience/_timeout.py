@@ -67,6 +67,8 @@ class timeout(Recipe):
 
     __slots__ = ("_abandoning", "_limits", "_seconds", "_sync")
 
+    kind = "timeout"
+
     def __init__(
         self,
         seconds: _checks.Seconds,

@@ -10,34 +10,48 @@ import os
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import count
+from typing import Generic, Protocol, TypeVar
 
 from ._core.windows import peek
 
 _Key = tuple[str, str]
+K = TypeVar("K", bound=Hashable)
 
 _FEW = 16
 
 
-class Totals:
-    """The totals of one policy, by what is counted. What was never counted takes no memory."""
+class Tally(Generic[K]):
+    """Running totals by a key. What was never counted takes no memory."""
 
-    __slots__ = ("_counts", "_kinds")
+    __slots__ = ("_counts",)
 
-    def __init__(self, *kinds: str) -> None:
-        self._kinds = kinds
-        self._counts: dict[str, count[int]] = {}
+    def __init__(self) -> None:
+        self._counts: dict[K, count[int]] = {}
 
-    def add(self, kind: str) -> None:
+    def add(self, key: K) -> None:
         """Count one more; atomic, without a lock."""
         counts = self._counts
-        next(counts.get(kind) or counts.setdefault(kind, count()))
+        next(counts.get(key) or counts.setdefault(key, count()))
+
+    def read(self) -> dict[K, int]:
+        """The totals now, of all that was ever counted."""
+        return {key: peek(counter) for key, counter in self._counts.copy().items()}
+
+
+class Totals(Tally[str]):
+    """The totals of one policy, by what is counted."""
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self, *kinds: str) -> None:
+        super().__init__()
+        self._kinds = kinds
 
     def read(self) -> dict[str, int]:
-        """The totals now."""
-        counts = self._counts
-        return {kind: peek(counts[kind]) if kind in counts else 0 for kind in self._kinds}
+        """The totals now, of all that can be counted."""
+        return dict.fromkeys(self._kinds, 0) | super().read()
 
     def shelve(self) -> Callable[[], None]:
         """Start from zero; returns what puts the present totals back."""
@@ -56,9 +70,23 @@ _dead: dict[_Key, Counter[str]] = {}
 _full: dict[_Key, int] = {}
 
 
-def file(policy: object, label: str, totals: Totals) -> None:
+class Counted(Protocol):
+    """A policy that counts."""
+
+    @property
+    def kind(self) -> str:
+        """Which pattern it is."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What telemetry calls it."""
+        ...
+
+
+def file(policy: Counted, totals: Totals) -> None:
     """Keep the totals of a policy under its kind and label, for as long as the process lives."""
-    key = (type(policy).__name__, label)
+    key = (policy.kind, policy.label)
     with _lock:
         entries = _live.setdefault(key, [])
         entries.append((weakref.ref(policy), totals))

@@ -171,16 +171,18 @@ class Workers:
     """A pool of at most `most` workers, hired as they are needed.
 
     Args:
-        name: Names the threads.
+        name: Names the threads, and the metric of what is left behind.
         most: How many threads there may be, those left behind included.
     """
 
-    __slots__ = ("__weakref__", "_crew", "_name", "most")
+    __slots__ = ("__weakref__", "_crew", "label", "most")
+
+    kind = "workers"
 
     name = None  # no policy of its own, so it has no twins and is not listed
 
     def __init__(self, name: str, most: int) -> None:
-        self._name = name
+        self.label: str = name
         self._crew = _Crew()
         self.most = most
         _live.enrol(self)
@@ -193,8 +195,8 @@ class Workers:
         """
         crew = self._crew
         if crew.closed:
-            raise RuntimeError(f"{self._name} is closed and takes no more calls")
-        return crew.take_on(function, self.most, f"{self._name} worker")
+            raise RuntimeError(f"{self.label} is closed and takes no more calls")
+        return crew.take_on(function, self.most, f"{self.label} worker")
 
     @property
     def left_behind(self) -> int:

@@ -312,9 +312,9 @@ def test_totals_outlive_the_policy_and_are_summed_by_name(lives: list[tuple[int,
             if not dies:
                 held.append(breaker)
             del breaker
-            assert totals_of("CircuitBreaker")[name]["failure"] == expected
+            assert totals_of("circuit_breaker")[name]["failure"] == expected
         held.clear()
-        assert totals_of("CircuitBreaker").get(name, {"failure": 0})["failure"] == expected
+        assert totals_of("circuit_breaker").get(name, {"failure": 0})["failure"] == expected
 
 
 @pytest.mark.law(21, 97)
@@ -323,8 +323,8 @@ def test_what_is_kept_of_the_dead_is_one_sum() -> None:
     with sandbox():
         for _ in range(500):
             CircuitBreaker(label).admit().fail()
-        assert len(_live["CircuitBreaker", label]) < 50
-        assert totals_of("CircuitBreaker")[label]["failure"] == 500
+        assert len(_live["circuit_breaker", label]) < 50
+        assert totals_of("circuit_breaker")[label]["failure"] == 500
 
 
 @pytest.mark.law(97)

@@ -53,7 +53,7 @@ class Circuit:
 
     Args:
         options: What the user chose.
-        count: Called with what is to be counted: the value of an `Outcome`, "opened" or "transitions".
+        count: Called with what is to be counted: an `Outcome`, or the `State` that was entered.
         post: Called with what is to be told, in the order in which it happens.
     """
 
@@ -275,7 +275,5 @@ class Circuit:
         return Period(state, self.options, reason, book=Ledger(self.options.rates))
 
     def _tell(self, change: Change) -> None:
-        self._count("transitions")
-        if change.after is State.OPEN:
-            self._count("opened")
+        self._count(change.after)
         self._post(change)
