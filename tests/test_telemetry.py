@@ -12,12 +12,8 @@ import anyio
 import opentelemetry.trace as api
 import pytest
 from opentelemetry.sdk import environment_variables as sdk_environment
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NoOpTracerProvider, StatusCode
-from opentelemetry.util._once import Once
 
 from resilience import (
     Bulkhead,
@@ -33,56 +29,17 @@ from resilience import (
     timeout,
 )
 from resilience.testing import sandbox
+from tests.sdk import Sdk, forget_providers
 
 TWICE = retry(on=OSError, attempts=2, wait=0, budget=None)
-
-
-def forget_provider() -> None:
-    """As the test utilities of OpenTelemetry do it."""
-    api._TRACER_PROVIDER = None
-    api._TRACER_PROVIDER_SET_ONCE = Once()
-
-
-class Sdk:
-    """An SDK that keeps its spans in memory."""
-
-    def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider()
-        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-
-    def install(self) -> "Sdk":
-        forget_provider()
-        api.set_tracer_provider(self.provider)
-        return self
-
-    @property
-    def spans(self) -> list[ReadableSpan]:
-        """In the order in which they started, which is also that of their depth."""
-        return sorted(
-            self.exporter.get_finished_spans(), key=lambda span: (span.start_time or 0, -(span.end_time or 0))
-        )
-
-    @property
-    def tree(self) -> list[Any]:
-        """The names, as nested lists: `["parent", ["child"]]`."""
-        return self._below(None)
-
-    def _below(self, parent: int | None) -> list[Any]:
-        mine = [span for span in self.spans if (span.parent.span_id if span.parent else None) == parent]
-        return [part for span in mine for part in (span.name, self._below(span.context.span_id)) if part]
-
-    def named(self, name: str) -> ReadableSpan:
-        (span,) = (span for span in self.spans if span.name == name)
-        return span
 
 
 @pytest.fixture(autouse=True)
 def no_provider() -> Iterator[None]:
     """Each test begins and ends without an SDK."""
-    forget_provider()
+    forget_providers()
     yield
-    forget_provider()
+    forget_providers()
 
 
 @pytest.fixture
@@ -107,7 +64,7 @@ def test_an_sdk_that_comes_after_decoration_misses_nothing_and_its_end_is_notice
     guarded(7, 2)
     assert len(first.spans) == 2
 
-    forget_provider()
+    forget_providers()
     guarded(7, 2)
     assert len(first.spans) == 2
 

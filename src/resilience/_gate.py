@@ -5,7 +5,6 @@ silent? An SDK installed at any later time is another object, so it is noticed o
 removal. What is done for those who listen is in `_telemetry`.
 """
 
-from functools import cache
 from typing import Any, cast
 
 import opentelemetry.metrics as metrics_api
@@ -95,9 +94,11 @@ class _Gate:
 gate = _Gate()
 
 
-@cache
 def load_providers() -> None:
-    """Load the providers that the environment names, if any, and make the metrics; done once, with the first policy."""
+    """Load the providers that the environment names, if any, and make the metrics; done with each policy.
+
+    It is quick when there is nothing to do, as from the second policy on, unless somebody has reset the API since.
+    """
     api.get_tracer_provider()
     _metrics.load()
 

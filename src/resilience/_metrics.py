@@ -100,10 +100,11 @@ def histograms_of(provider: Any) -> dict[str, Histogram] | None:
         return followed
 
 
-@cache
 def load() -> None:
-    """Make the instruments through the API, once; load the provider that `OTEL_PYTHON_METER_PROVIDER` names, if any."""
-    histograms_of(api.get_meter_provider())
+    """Make the instruments through the API; load the provider that `OTEL_PYTHON_METER_PROVIDER` names, if any."""
+    provider = api.get_meter_provider()
+    if provider not in _made:
+        histograms_of(provider)
 
 
 def _followed_by(provider: object) -> dict[str, Histogram] | None:
