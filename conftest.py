@@ -1,6 +1,7 @@
 """The examples of README.md and docs/ are tests: each page runs from top to bottom, on a virtual clock.
 
 A `text` block after code that printed something is what the code must have printed; `...` stands for anything.
+What a page needs and nobody wants to read stands in a comment: `<!-- invisible-code-block: python ... -->`.
 """
 
 import doctest
@@ -8,6 +9,9 @@ from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
 
+import opentelemetry.metrics._internal as metering
+import opentelemetry.trace as tracing
+from opentelemetry.util._once import Once
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
@@ -25,8 +29,13 @@ def enter_sandbox(namespace: dict[str, Any]) -> None:
 
 
 def leave_sandbox(namespace: dict[str, Any]) -> None:
-    """The next page starts calm."""
+    """The next page starts calm, and without the SDK that this one may have installed."""
     namespace["_sandbox"].__exit__(None, None, None)
+    tracing._TRACER_PROVIDER = None
+    tracing._TRACER_PROVIDER_SET_ONCE = Once()
+    metering._METER_PROVIDER = None
+    metering._METER_PROVIDER_SET_ONCE = Once()
+    metering._PROXY_METER_PROVIDER = metering._ProxyMeterProvider()
 
 
 def run(example: Example) -> str | None:
@@ -47,7 +56,7 @@ def compare(example: Example) -> str | None:
 
 pytest_collect_file = Sybil(
     parsers=[CodeBlockParser("python", run), CodeBlockParser("text", compare), SkipParser()],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     setup=enter_sandbox,
     teardown=leave_sandbox,
 ).pytest()

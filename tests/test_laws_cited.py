@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PUBLISHED = re.compile(r"^(\d+)\. ", re.MULTILINE)
+PUBLISHED = re.compile(r'^- <a id="law-(\d+)"></a>\*\*\1\.\*\* ', re.MULTILINE)
 CITED = re.compile(r"mark\.law\(([\d, ]+)\)")
 
 

@@ -1,4 +1,4 @@
-"""Check the links between the pages: the file must exist, and the heading in it that the link names."""
+"""Check the links between the pages: the file must exist, and the heading or anchor in it that the link names."""
 
 import re
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`[^`\n]+`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+ANCHOR = re.compile(r'<a id="([^"]+)"></a>')
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 
 
@@ -16,9 +17,10 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The names of a page's headings, made as the usual renderers make them."""
-    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in HEADING.findall(prose(page)))
-    return {heading.replace(" ", "-") for heading in plain}
+    """The names of a page's headings, made as the usual renderers make them, and the anchors that it sets itself."""
+    text = prose(page)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in HEADING.findall(text))
+    return {heading.replace(" ", "-") for heading in plain} | set(ANCHOR.findall(text))
 
 
 def broken(page: Path) -> list[str]:
@@ -32,7 +34,7 @@ def broken(page: Path) -> list[str]:
         if not target.exists():
             problems.append(f"{page}: {link}: no such file")
         elif anchor and anchor not in anchors(target):
-            problems.append(f"{page}: {link}: no such heading")
+            problems.append(f"{page}: {link}: no such heading or anchor")
     return problems
 
 
