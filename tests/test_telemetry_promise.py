@@ -1,0 +1,289 @@
+"""What `docs/telemetry.md` promises is what is emitted, name by name, in both directions.
+
+The tables of the page are read, and held against the declarations in the code, and against what the real SDK saw of one
+busy afternoon in which everything happens that can happen.
+"""
+
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+from opentelemetry.sdk.metrics.export import Histogram, Metric, Sum
+from opentelemetry.sdk.trace import ReadableSpan
+
+from resilience import (
+    Bulkhead,
+    CircuitBreaker,
+    Pipeline,
+    Policy,
+    Rejected,
+    SlowRate,
+    TimedOut,
+    _metrics,
+    fallback,
+    retry,
+    timeout,
+)
+from resilience._clock import clock
+from resilience._traits import Role, Traits
+from resilience.testing import sandbox
+from tests.sdk import Sdk, forget_providers
+
+PAGE = (Path(__file__).parents[1] / "docs" / "telemetry.md").read_text(encoding="utf-8")
+KINDS = ("call", "attempt", "wait", "left")
+NAMED = re.compile(r"`([^`]+)`")
+
+
+def table(*heads: str) -> list[list[str]]:
+    """The rows of the one table whose header begins with these cells."""
+    header = "| " + " | ".join(heads) + " |"
+    (start,) = (at for at, line in enumerate(LINES) if line.startswith(header))
+    rows = LINES[start + 2 :]
+    end = next(at for at, line in enumerate(rows) if not line.startswith("|"))
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[:end]]
+
+
+LINES = PAGE.splitlines()
+SPANS = table("span", "when", "parent")
+ATTRIBUTES = table("attribute", *KINDS, "value")
+METRICS = table("metric", "instrument", "unit", "attributes")
+
+
+class Own(Policy):
+    """A policy of the user's."""
+
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        return fn
+
+    def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
+        return fn
+
+    def traits(self) -> Traits:
+        return Traits(Role.CUSTOM, "nothing")
+
+
+class Afternoon:
+    """Everything that can happen."""
+
+    def __init__(self) -> None:
+        self.sdk = Sdk(metrics=True).install()
+        with sandbox(autojump=False) as self.time:
+            anyio.run(self.queues)
+        with sandbox() as self.time:
+            self.outcomes()
+            self.states()
+            self.verdicts()
+            self.waits()
+            self.left_behind()
+            self.metrics: dict[str, Metric] = self.sdk.metrics()
+        self.spans = self.sdk.spans
+
+    def try_to(self, policy: Any, error: BaseException | None = None) -> None:
+        def work() -> None:
+            if error is not None:
+                raise error
+
+        with suppress(Exception, KeyboardInterrupt):
+            policy.call(work)
+
+    def outcomes(self) -> None:
+        for policy in (
+            Own("own"),
+            retry(on=OSError, wait=0),
+            timeout(1, sync="deadline"),
+            Bulkhead(1),
+            CircuitBreaker(),
+        ):
+            self.try_to(policy)
+        for error in (None, ValueError(), TimedOut("inner", 1), KeyboardInterrupt()):
+            self.try_to(Pipeline(retry(on=ValueError, wait=0, attempts=2)), error)
+        self.try_to(fallback("answer", on=OSError), OSError())
+
+    def states(self) -> None:
+        breaker = CircuitBreaker("promised", trip=1, cooldown=10, jitter=0)
+        through = Pipeline(retry(on=Rejected, attempts=2, max_wait=1), breaker)
+        self.try_to(through, OSError())
+        self.try_to(through)
+        self.try_to(breaker)
+        self.time.advance(11)
+        self.try_to(through)
+        for verb in (breaker.isolate, breaker.disable, breaker.dry_run):
+            verb()
+            self.try_to(through)
+        self.breaker = breaker  # its status is there for as long as it is
+
+    def verdicts(self) -> None:
+        breaker = CircuitBreaker("judge", trip=SlowRate(0.9, seconds=10, slower_than=1), ignore=KeyError)
+        for error in (OSError(), KeyError(), KeyboardInterrupt()):
+            breaker.admit().fail(error)
+        lease = breaker.admit()
+        self.time.advance(2)
+        lease.succeed()
+
+    async def queues(self) -> None:
+        bulkhead = Bulkhead(1, max_wait=3, name="queue")
+
+        async def use(seconds: float) -> None:
+            with suppress(Rejected):
+                await bulkhead.acall(clock.asleep, seconds)
+
+        self.bulkhead = bulkhead
+        for holds in (2, 5):
+            async with anyio.create_task_group() as tasks:
+                for seconds in (holds, 1):
+                    tasks.start_soon(use, seconds)
+                    await anyio.wait_all_tasks_blocked()
+                for _ in range(6):
+                    self.time.advance(1)
+                    await anyio.wait_all_tasks_blocked()
+
+    def waits(self) -> None:
+        self.try_to(Pipeline(retry(on=OSError, wait=1), name="patient"), OSError())
+
+    def left_behind(self) -> None:
+        """Of two calls that are left behind, one ends well and one does not."""
+        cutting = timeout(5, sync="abandon", name="hanging")
+        for error in (None, ValueError(), CircuitBreaker("inner")._refused("so", 1.0)):
+            hang, ended = threading.Event(), threading.Event()
+
+            def work(error: Exception | None = error, hang: threading.Event = hang) -> None:
+                hang.wait()
+                if error is not None:
+                    raise error
+
+            with pytest.raises(TimedOut) as caught:
+                cutting.call(work)
+            assert caught.value.work is not None
+            caught.value.work.add_done_callback(lambda _, ended=ended: ended.set())
+            hang.set()
+            ended.wait()
+        self.cutting = cutting
+
+
+@pytest.fixture(scope="module")
+def afternoon() -> Iterator[Afternoon]:
+    forget_providers()
+    yield Afternoon()
+    forget_providers()
+
+
+def kind_of(span: ReadableSpan) -> str:
+    name = re.sub(r"\d+", "N", span.name)
+    return {"attempt N": "attempt", "retry.wait": "wait", "bulkhead.wait": "wait", "timeout.abandoned": "left"}.get(
+        name, "call"
+    )
+
+
+def by_kind(spans: Sequence[ReadableSpan]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for span in spans:
+        found[kind_of(span)].append(dict(span.attributes or {}))
+    return found
+
+
+# Spans
+
+
+def test_the_spans_are_those_of_the_page(afternoon: Afternoon) -> None:
+    promised = {name for row in SPANS for name in NAMED.findall(row[0])}
+    seen = {re.sub(r"\d+", "N", span.name) for span in afternoon.spans if kind_of(span) != "call"}
+    assert seen == promised
+
+
+def test_every_attribute_is_promised_where_it_is_seen(afternoon: Afternoon) -> None:
+    promised = {(kind, name(row)) for row in ATTRIBUTES for at, kind in enumerate(KINDS, 1) if row[at]}
+    kinds = by_kind(afternoon.spans)
+    assert {(kind, key) for kind in kinds for attributes in kinds[kind] for key in attributes} == promised
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_there_always_and_what_sometimes(afternoon: Afternoon, kind: str) -> None:
+    spans = by_kind(afternoon.spans)[kind]
+    for row in ATTRIBUTES:
+        cell = row[1 + KINDS.index(kind)]
+        having = [name(row) in attributes for attributes in spans]
+        assert {"": not any(having), "yes": all(having)}.get(cell, any(having) and not all(having)), (row, kind)
+
+
+@pytest.mark.parametrize("row", [row for row in ATTRIBUTES if len(NAMED.findall(row[-1])) > 1], ids=lambda row: row[0])
+def test_the_values_are_those_of_the_page(afternoon: Afternoon, row: list[str]) -> None:
+    seen = {
+        attributes[name(row)]
+        for spans in by_kind(afternoon.spans).values()
+        for attributes in spans
+        if name(row) in attributes
+    }
+    assert seen == set(NAMED.findall(row[-1]))
+
+
+def test_the_scope_is_named_and_has_the_version(afternoon: Afternoon) -> None:
+    scopes = {
+        (span.instrumentation_scope.name, span.instrumentation_scope.version)
+        for span in afternoon.spans
+        if span.instrumentation_scope
+    }
+    assert scopes == {("resilience", _metrics.own_version())}
+    assert _metrics.own_version()
+
+
+# Metrics
+
+
+def test_the_metrics_of_the_page_are_those_declared() -> None:
+    promised = {name(row): (row[1], NAMED.findall(row[2]), NAMED.findall(row[3])) for row in METRICS}
+    declared = {one.name: (one.kind, [one.unit], list(one.attributes)) for one in _metrics.declared()}
+    assert promised == declared
+
+
+def test_the_metrics_declared_are_those_the_sdk_saw(afternoon: Afternoon) -> None:
+    seen = {metric.name: (instrument_of(metric), metric.unit) for metric in afternoon.metrics.values()}
+    assert seen == {one.name: (one.kind, one.unit) for one in _metrics.declared()}
+    assert all(metric.description for metric in afternoon.metrics.values())
+
+
+def test_every_attribute_of_a_metric_is_promised_and_seen(afternoon: Afternoon) -> None:
+    for one in _metrics.declared():
+        points: Any = afternoon.metrics[one.name].data.data_points
+        assert {key for point in points for key in point.attributes} == set(one.attributes), one.name
+
+
+def test_the_values_on_metrics_are_few_and_known(afternoon: Afternoon) -> None:
+    allowed = {name(row): set(NAMED.findall(row[-1])) for row in ATTRIBUTES if len(NAMED.findall(row[-1])) > 1}
+    (verdicts,) = (row for row in METRICS if name(row).endswith("verdicts"))
+    allowed["resilience.circuit_breaker.verdict"] = set(NAMED.findall(verdicts[-1]))
+    seen: dict[str, set[str]] = defaultdict(set)
+    for metric in afternoon.metrics.values():
+        for point in cast("Any", metric.data).data_points:
+            for key, value in point.attributes.items():
+                seen[key].add(value)
+    counts = {name(row): row[1] for row in table("attribute", "how many values")}
+    assert set(counts) == set(seen)
+    for key, values in seen.items():
+        if counts[key].isdigit():
+            assert values == allowed[key]
+            assert len(values) == int(counts[key])
+
+
+def instrument_of(metric: Metric) -> str:
+    data = metric.data
+    if isinstance(data, Histogram):
+        return "histogram"
+    assert isinstance(data, Sum)
+    return "counter" if data.is_monotonic else "up_down_counter"
+
+
+def name(row: list[str]) -> str:
+    (found,) = NAMED.findall(row[0])
+    return str(found)
+
+
+def test_every_name_on_the_page_exists() -> None:
+    known = {one.name for one in _metrics.declared()} | {name(row) for row in ATTRIBUTES}
+    known |= {key for one in _metrics.declared() for key in one.attributes}
+    assert {word for word in NAMED.findall(PAGE) if word.startswith("resilience.")} <= known
