@@ -1,8 +1,8 @@
 """The gate that makes telemetry free while nobody listens.
 
-It is one look per call: are the tracer provider and the meter provider of OpenTelemetry still the ones known to be
-silent? An SDK installed at any later time is another object, so it is noticed on the very next call, and so is its
-removal. What is done for those who listen is in `_telemetry`.
+It is one look per call: has OpenTelemetry a tracer provider or a meter provider by now? So an SDK that is installed at
+any later time is noticed on the very next call, and so is its removal. Only where there is a provider, the gate asks
+whether it is silent: an SDK can be disabled. What is done for those who listen is in `_telemetry`.
 """
 
 from typing import Any, cast
@@ -13,8 +13,6 @@ from opentelemetry.metrics import Histogram
 from opentelemetry.trace import NoOpTracer, Tracer
 
 from . import _metrics
-
-_UNLIKE_ANY = object()
 
 
 class _PublicDoor:
@@ -60,17 +58,15 @@ class Listeners:
 
 
 class _Gate:
-    """The providers known to be silent, and the listeners of those that are not."""
+    """The providers as they were last seen, and who listens there."""
 
-    __slots__ = ("_known", "mute", "silent")
+    __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self.silent: object = None
-        self.mute: object = None
         self._known: tuple[object, object, Listeners | None] = (None, None, None)
 
     def listeners(self) -> Listeners | None:
-        """Who listens to the call that begins here. Worth a call only when the gate's look says so."""
+        """Who listens to the call that begins here. Worth a call only where there is a provider."""
         tracers, meters = tracing._TRACER_PROVIDER, metering._METER_PROVIDER
         known = self._known  # read once: another thread may replace it
         if known[0] is not tracers or known[1] is not meters:
@@ -86,8 +82,6 @@ class _Gate:
         if isinstance(tracer, NoOpTracer):
             tracer = None
         histograms = None if meters is None else _metrics.histograms_of(meters)
-        self.silent = tracers if tracer is None else _UNLIKE_ANY
-        self.mute = meters if histograms is None else _UNLIKE_ANY
         return None if tracer is histograms is None else Listeners(tracer, histograms)
 
 

@@ -254,7 +254,7 @@ def _guarded(policy: Layer, fn: Function) -> Function:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal seen, usual
-        if (tracing._TRACER_PROVIDER is not gate.silent or metering._METER_PROVIDER is not gate.mute) and (
+        if (tracing._TRACER_PROVIDER is not None or metering._METER_PROVIDER is not None) and (
             listeners := gate.listeners()
         ) is not None:
             if seen is None:
@@ -280,7 +280,7 @@ def _aguarded(policy: Layer, fn: AsyncFunction) -> AsyncFunction:
 
     async def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal seen, usual
-        if (tracing._TRACER_PROVIDER is not gate.silent or metering._METER_PROVIDER is not gate.mute) and (
+        if (tracing._TRACER_PROVIDER is not None or metering._METER_PROVIDER is not None) and (
             listeners := gate.listeners()
         ) is not None:
             if seen is None:
