@@ -71,7 +71,8 @@ class Sdk:
         return self._below(None)
 
     def _below(self, parent: int | None) -> list[Any]:
-        mine = [span for span in self.spans if (span.parent.span_id if span.parent else None) == parent]
+        finished = sorted(self.exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
+        mine = [span for span in finished if (span.parent.span_id if span.parent else None) == parent]
         return [part for span in mine for part in (span.name, self._below(span.context.span_id)) if part]
 
     def named(self, name: str) -> ReadableSpan:
