@@ -184,6 +184,18 @@ def test_attempts_of_work_left_behind_stay_below_the_call(sdk: Sdk) -> None:
     assert calls == [1]
 
 
+def test_work_left_behind_by_nobodys_call_has_no_span(sdk: Sdk) -> None:
+    hang, ended = threading.Event(), threading.Event()
+    with sandbox():
+        with pytest.raises(TimedOut) as caught:
+            timeout(5, sync="abandon").bind(hang.wait)()
+        assert caught.value.work is not None
+        caught.value.work.add_done_callback(lambda _: ended.set())
+        hang.set()
+        ended.wait()
+    assert sdk.tree == []
+
+
 # The state of a breaker
 
 
