@@ -27,7 +27,6 @@ HERE = Path(__file__).parent
 
 project = "resilience"
 author = "The authors of resilience"
-project_copyright = "MIT License"
 html_title = "resilience"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design"]
 exclude_patterns = ["_build", "_pictures"]
@@ -59,6 +58,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
 html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": "#0b5d57",
