@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from html import escape
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,17 +64,19 @@ html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": "#0b5d57",
         "color-brand-content": "#0b5d57",
+        "color-code-background": "#f5f7f8",
         "color-api-name": "#0b5d57",
         "color-api-pre-name": "#5b6b6a",
     },
     "dark_css_variables": {
+        "color-code-background": "#1a1f24",
         "color-brand-primary": "#6fd0c5",
         "color-brand-content": "#6fd0c5",
         "color-api-name": "#6fd0c5",
         "color-api-pre-name": "#9fb0ae",
     },
 }
-pygments_style = "default"
+pygments_style = "vs"
 pygments_dark_style = "github-dark"
 
 
@@ -254,13 +257,27 @@ def plant(app: Sphinx, doctree: nodes.document) -> None:
             continue
         name = match[1]
         slugs[name] = (raw.line or 0, name, name.replace("-", " "))
-        place = raw.parent.index(raw)
-        number = raw.parent[place + 2] if len(raw.parent) > place + 2 else None
-        if isinstance(number, nodes.strong):  # a number links to itself, so that its address can be copied
-            raw.parent[place + 2] = nodes.reference(
-                "", "", number.deepcopy(), refid=name, classes=["law"], internal=True
-            )
-        raw.replace_self(nodes.target("", "", ids=[name]))
+        parent, place = raw.parent, raw.parent.index(raw)
+        after = [node for node in parent[place + 1 :] if node.astext() not in ("", "</a>")]
+        if after and isinstance(after[0], nodes.strong):  # a number links to itself: so its address can be copied
+            number = nodes.reference("", "", after[0].deepcopy(), refid=name, classes=["law"], internal=True)
+            after = [number, *after[1:]]
+        parent[place:] = [nodes.target("", "", ids=[name]), *after]
+
+
+LONG = 16
+
+
+def loosen(app: Sphinx, doctree: nodes.document) -> None:
+    """Let long names in tables break after their dots."""
+    for entry in doctree.findall(nodes.entry):
+        for code in list(entry.findall(nodes.literal)):
+            words = code.astext()
+            if len(words) > LONG and "." in words and " " not in words:
+                text = escape(words).replace(".", ".<wbr>")
+                code.replace_self(
+                    nodes.raw("", f'<code class="docutils literal notranslate">{text}</code>', format="html")
+                )
 
 
 for field in PyObject.doc_field_types:
@@ -278,4 +295,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-signature", sign)
     app.connect("autodoc-process-bases", bases)
     app.connect("doctree-read", plant)
+    app.connect("doctree-read", loosen)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
