@@ -5,6 +5,7 @@ What a page needs and nobody wants to read stands in a comment: `<!-- invisible-
 """
 
 import doctest
+import gc
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
@@ -36,6 +37,8 @@ def leave_sandbox(namespace: dict[str, Any]) -> None:
     metering._METER_PROVIDER = None
     metering._METER_PROVIDER_SET_ONCE = Once()
     metering._PROXY_METER_PROVIDER = metering._ProxyMeterProvider()
+    namespace.clear()  # the page is kept as long as the run; its breakers would be the twins of the next page's
+    gc.collect()
 
 
 def run(example: Example) -> str | None:

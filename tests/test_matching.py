@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resilience import CircuitBreaker, SlowRate, fallback, retry
 from resilience._matching import Matcher
 from resilience.errors import BulkheadFull, Rejected, TimedOut
 
@@ -68,8 +69,9 @@ def test_a_mix_is_tried_types_first_and_in_order() -> None:
     assert matcher.covers(ValueError) is None
 
 
-def test_an_empty_tuple_is_for_ignore_alone() -> None:
-    assert not Matcher("ignore", ())(OSError())
+def test_an_empty_tuple_is_for_those_who_need_no_errors() -> None:
+    assert not Matcher("ignore", (), required=False)(OSError())
+    assert repr(Matcher("on", (), required=False)) == "()"
     with pytest.raises(ValueError, match="on must name at least one"):
         Matcher("on", ())
 
@@ -94,3 +96,35 @@ def test_groups_match_by_their_leaves_across_types() -> None:
 
 def bool_of_nothing(error: Exception) -> bool:
     return isinstance(error, OSError)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        lambda wanted: retry(on=(), on_result=wanted, attempts=2, wait=0),
+        lambda wanted: fallback("instead", on=(), on_result=wanted),
+        lambda wanted: CircuitBreaker(on=(), on_result=wanted),
+        lambda _: CircuitBreaker(on=(), trip=SlowRate(0.5, seconds=10, slower_than=1)),
+    ],
+    ids=["retry", "fallback", "breaker", "breaker that judges slowness"],
+)
+def test_where_results_are_judged_no_error_need_be_named(policy: Any) -> None:
+    judged = policy(lambda result: result == "bad")
+    with pytest.raises(OSError, match="as it is"):
+        judged.call(raising)
+    if isinstance(judged, retry | fallback):
+        assert judged.call(lambda: "bad") == ("instead" if isinstance(judged, fallback) else "bad")
+
+
+def raising() -> None:
+    raise OSError("as it is")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: retry(on=()), lambda: fallback(1, on=()), lambda: CircuitBreaker(on=())],
+    ids=["retry", "fallback", "breaker"],
+)
+def test_where_only_errors_are_judged_one_must_be_named(make: Any) -> None:
+    with pytest.raises(ValueError, match=r"on must name at least one exception type or predicate, got \(\); it may be"):
+        make()

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -26,7 +27,9 @@ from resilience import (
     _gate,
     _metrics,
     deadline,
+    events,
     fallback,
+    listen,
     retry,
     timeout,
 )
@@ -112,6 +115,18 @@ def test_a_metric_declared_later_is_there_as_well(monkeypatch: pytest.MonkeyPatc
     Pipeline().call(divmod, 7, 2)
     _metrics.declare(_metrics.Instrument("resilience.test.later", "counter", "1", "", (), lambda: [(3, {}), (4, {})]))
     assert sdk.points("resilience.test.later") == {facts(): 7}
+
+
+def test_a_metric_declared_later_is_made_once_where_the_api_had_made_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_metrics, "_declared", _metrics._declared.copy())
+    CircuitBreaker("first of all")
+    sdk = Sdk(metrics=True).add()
+    Pipeline().call(divmod, 7, 2)
+    with Complaints() as complaints:
+        _metrics.declare(_metrics.Instrument("resilience.test.once", "counter", "1", "", (), lambda: [(3, {})]))
+    assert (sdk.points("resilience.test.once"), complaints) == ({facts(): 3}, [])
 
 
 def test_each_reads_what_it_asked_for() -> None:
@@ -278,7 +293,13 @@ def test_a_breakers_metrics_say_what_it_says_of_itself(verbs: list[str]) -> None
     sdk = Sdk(traces=False, metrics=True).install()
     breaker = CircuitBreaker(name, trip=2, cooldown=10)
     Pipeline().call(divmod, 7, 2)
-    with sandbox() as time:
+    entries: Counter[str] = Counter()
+
+    def hear(event: events.Event) -> None:
+        if isinstance(event, events.StateChanged):
+            entries[event.after] += 1
+
+    with sandbox() as time, listen(hear):
         for verb in verbs:
             follow(breaker, verb, time)
             status = sdk.points("resilience.circuit_breaker.status")
@@ -287,8 +308,10 @@ def test_a_breakers_metrics_say_what_it_says_of_itself(verbs: list[str]) -> None
             }
         stats = breaker.stats
         entered = sdk.points("resilience.circuit_breaker.transitions")
-        assert sum(entered[facts(policy=name, state=state)] for state in STATES) == stats.transitions
-        assert entered[facts(policy=name, state="open")] == stats.opened
+        assert {state: entered[facts(policy=name, state=state)] for state in STATES} == {
+            state: entries[state] for state in STATES
+        }
+        assert (entries.total(), entries["open"]) == (stats.transitions, stats.opened)
         verdicts = sdk.points("resilience.circuit_breaker.verdicts")
         assert verdicts[facts(policy=name, verdict="failure")] == stats.failures
 

@@ -259,12 +259,14 @@ def test_a_sampler_that_does_not_follow_the_parent_is_asked() -> None:
     with unsampled(remote=False):
         Pipeline(name="x").call(divmod, 7, 2)
     assert sampler.names == ["x"]
-    sdk = Sdk()
-    sampler = sdk.provider.sampler = Asked(ParentBased(ALWAYS_ON, local_parent_not_sampled=ALWAYS_ON))
-    sdk.install()
-    with unsampled(remote=False):
-        Pipeline(name="x").call(divmod, 7, 2)
-    assert sampler.names == ["x"]
+    for remote in (False, True):
+        side = "remote" if remote else "local"
+        sdk = Sdk()
+        sampler = sdk.provider.sampler = Asked(ParentBased(ALWAYS_ON, **{f"{side}_parent_not_sampled": ALWAYS_ON}))
+        sdk.install()
+        with unsampled(remote=remote):
+            Pipeline(name="x").call(divmod, 7, 2)
+        assert sampler.names == ["x"]
     forget_providers()
 
 

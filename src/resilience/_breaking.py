@@ -120,8 +120,6 @@ def checked(
     rules = trip if isinstance(trip, tuple) else (trip,)
     if not rules:
         raise ValueError("trip must hold at least one rule, got (); disable() makes a breaker that never opens")
-    if on == ():
-        raise ValueError("on must name at least one type or predicate, got (): nothing would ever be a failure")
     rates = tuple(dict.fromkeys(rule for rule in rules if isinstance(rule, FailureRate | SlowRate)))
     runs = [_checks.whole("trip", rule) for rule in rules if not isinstance(rule, FailureRate | SlowRate)]
     shortest = _checks.seconds("cooldown", cooldown)
@@ -137,8 +135,8 @@ def checked(
         probes=_checks.whole("probes", probes),
         lease=_checks.seconds_or_none("probe_lease", probe_lease) or shortest,
         ramp=_checks.seconds_or_none("ramp", ramp),
-        on=Matcher("on", on),
-        ignore=Matcher("ignore", ignore),
+        on=Matcher("on", on, required=on_result is None and not any(isinstance(rule, SlowRate) for rule in rules)),
+        ignore=Matcher("ignore", ignore, required=False),
         judge=None if on_result is None else _checks.takes_one("on_result", on_result),
     )
 

@@ -34,7 +34,8 @@ class fallback(Generic[U]):
         to: A function that answers instead. It is given the call's own arguments, and while it runs, `sys.exception()`
             is what the call raised. For a coroutine function it may be one itself. What it raises has the original as
             its `__context__`.
-        on: Which exceptions to answer for: types, predicates, or a tuple of them. No default.
+        on: Which exceptions to answer for: types, predicates, or a tuple of them. No default. `()`, with `on_result`:
+            only results are replaced.
         on_result: A predicate: which results to replace as well.
         name: For events.
 
@@ -123,7 +124,7 @@ class Fallback(Recipe):
             raise TypeError("fallback needs one answer: either a value, or to=function")
         if to is not None and not callable(to):
             raise TypeError(f"to must be a function, got {to!r}; a value is given as 'fallback(value, on=...)'")
-        self._matches = Matcher("on", on)
+        self._matches = Matcher("on", on, required=on_result is None)
         self._unwanted = None if on_result is None else takes_one("on_result", on_result)
         self._to = to if to is not None else _constant(*value)
 

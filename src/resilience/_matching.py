@@ -20,7 +20,7 @@ On = type[Exception] | Callable[[Exception], bool] | tuple[type[Exception] | Cal
 
 
 class Matcher:
-    """`on=`, checked and compiled once.
+    """`on=`, checked and compiled once. It may name nothing where it is not `required`.
 
     Attributes:
         types: The exception types among what was given.
@@ -29,11 +29,14 @@ class Matcher:
 
     __slots__ = ("given", "predicates", "types")
 
-    def __init__(self, name: str, given: On) -> None:
+    def __init__(self, name: str, given: On, *, required: bool = True) -> None:
         self.given: On = given
         parts = cast("tuple[type[Any] | Predicate, ...]", given if isinstance(given, tuple) else (given,))
-        if not parts and name == "on":
-            raise ValueError("on must name at least one exception type or predicate, got ()")
+        if not parts and required:
+            raise ValueError(
+                f"{name} must name at least one exception type or predicate, got (); it may be empty only where "
+                "results are judged: on_result="
+            )
         self.types: tuple[type[Exception], ...] = tuple(
             _exception_type(name, part) for part in parts if isinstance(part, type)
         )

@@ -57,11 +57,11 @@ class retry(Recipe):
 
     Args:
         on: Which exceptions to call again for: types, predicates, or a tuple of them. There is no default: only you
-            know what is safe to repeat.
+            know what is safe to repeat. `()`, with `on_result`: only for results.
         attempts: The most calls in all, the first included. Default 3; `None` for no limit.
         wait: Time between attempts: seconds, a `timedelta`, a tenacity strategy, or a function of tenacity's
-            `RetryCallState`; a negative number, NaN or `None` from it ends the retrying. Default: full-jitter
-            exponential, evenly spread up to 0.1 s, 0.2 s, 0.4 s ... 5 s.
+            `RetryCallState`; a negative number, NaN or `None` from it ends the retrying, and so does one longer than
+            `max_wait`. Default: full-jitter exponential, evenly spread up to 0.1 s, 0.2 s, 0.4 s ... 5 s.
         max_wait: The longest single wait, whoever asks for it. Default 60 s; `None` for no limit. A longer one is not
             shortened: it ends the retrying.
         max_elapsed: No attempt begins later than this after the start of the call. Default `None`: no limit.
@@ -124,7 +124,7 @@ class retry(Recipe):
         self._most = math.inf if stop is not None or most is None else most
         self._plan = _rounds.Plan(
             label=self.label,
-            matches=Matcher("on", on),
+            matches=Matcher("on", on, required=on_result is None),
             wait=_strategies.wait_from(wait),
             stop=_strategies.stop_from(stop, most, elapsed),
             max_wait=math.inf if max_wait is None else _checks.seconds("max_wait", max_wait, zero=True),

@@ -19,7 +19,8 @@ class sandbox:
     works for plain code, threads, asyncio and trio alike.
 
     Args:
-        seed: Seeds the randomness of jitter; the same seed gives the same run. Default 0.
+        seed: Seeds the randomness of jitter; the same seed gives the same run. Default 0. A tenacity strategy draws
+            from Python's own `random`, which it does not touch.
         autojump: Let waits move the clock by themselves (default). Without it only `advance` does.
         patience: Real seconds that an event loop must be idle, or all threads stand still, before the clock leaps.
             Default 0.0; raise it (0.05, say) when what is inside talks to real sockets.
