@@ -89,7 +89,7 @@ def draw(app: Sphinx) -> None:
     sources = [*scripts.rglob("*.py"), *package.rglob("*.py")]
     drawn = [picture.stat().st_mtime for picture in out.glob("*.svg")]
     if not drawn or max(source.stat().st_mtime for source in sources) > min(drawn):
-        subprocess.run([sys.executable, str(scripts), str(out)], check=True)
+        subprocess.run([sys.executable, str(scripts), str(out)], check=True, stdout=subprocess.DEVNULL)
 
 
 # Docstrings
