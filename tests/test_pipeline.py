@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import copy
+import inspect
 import pickle
 import threading
 from collections.abc import Awaitable, Callable
@@ -512,3 +513,8 @@ async def test_an_async_generator_that_two_tasks_advance_keeps_its_guard() -> No
             tasks.start_soon(step)
     assert seen == [1]
     assert bulkhead.stats.in_use == 0
+
+
+def test_a_pipeline_calls_itself_one_whatever_it_begins_with() -> None:
+    assert str(Pipeline(fallback(1, on=OSError)).explain()).startswith("Pipeline (outermost first)")
+    assert "name" in inspect.signature(Pipeline).parameters

@@ -1,6 +1,7 @@
 """The test kit: a clock that moves only when told to, chance that repeats itself, and policies that start calm."""
 
 import math
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -317,3 +318,13 @@ def test_loops_in_two_threads_share_the_clock() -> None:
         thread.join()
         assert 20.0 <= time.elapsed <= 41.0
     assert min(ended.values()) >= 20.0
+
+
+def test_a_sandbox_seeds_the_randomness_of_others_too_and_puts_it_back() -> None:
+    before = random.getstate()
+    draws = []
+    for seed in (1, 1, 2):
+        with sandbox(seed):
+            draws.append(random.random())
+    assert draws[0] == draws[1] != draws[2]
+    assert random.getstate() == before

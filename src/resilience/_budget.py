@@ -154,7 +154,8 @@ class RetryBudget:
 
     def __repr__(self) -> str:
         ratio, minimum, window = self._options
-        return f"RetryBudget({ratio:g}, minimum_per_second={minimum:g}, window={window:g})"
+        named = f", name={self.name!r}" if self.name else ""
+        return f"RetryBudget({ratio:g}, minimum_per_second={minimum:g}, window={window:g}{named})"
 
 
 def _has_reserve(minimum: float, window: float) -> bool:

@@ -40,6 +40,11 @@ class _Composition(Policy):
         """Wrap a coroutine function; most users want the decorator."""
         return acompose(self._layers, fn)
 
+    @property
+    def label(self) -> str:
+        """The name, or `Pipeline`, whatever it begins with."""
+        return self.name or "Pipeline"
+
     def layers(self) -> tuple[SupportsBind, ...]:
         """The policies it consists of, outermost first."""
         return self._layers
@@ -84,7 +89,7 @@ class Pipeline(_Composition):
     ) -> "FallbackPipeline[U]": ...
     @overload
     def __new__(cls, /, *parts: SupportsBind, name: str | None = None) -> Self: ...
-    def __new__(cls, /, *parts: Any, **_: Any) -> Any:
+    def __new__(cls, /, *parts: Any, name: str | None = None, **_: Any) -> Any:  # noqa: ARG004 - what `help()` shows
         """Make a pipeline; one that begins with a fallback is typed for the fallback's answers."""
         begins_with_fallback = bool(parts) and isinstance(parts[0], fallback | FallbackPipeline)
         kind: type[Any] = FallbackPipeline if begins_with_fallback and cls is Pipeline else cls

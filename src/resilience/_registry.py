@@ -6,10 +6,11 @@ Nothing is kept alive here: a policy that nobody holds is gone.
 from difflib import get_close_matches
 from typing import Any, TypeVar, overload
 
+from ._budget import RetryBudget
 from ._live import living
 from ._policy import Policy, Shared
 
-S = TypeVar("S", bound=Shared)
+S = TypeVar("S", bound=Shared | RetryBudget)
 
 
 @overload

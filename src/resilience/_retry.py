@@ -46,7 +46,9 @@ class retry(Recipe):
     @retry(on=ConnectionError)
     def fetch(): ...
 
-    for attempt in retry(on=OSError, attempts=5):
+    copying = retry(on=OSError, attempts=5)  # made once: a retry made anew in each call has a full budget each time
+
+    for attempt in copying:
         with attempt:
             copy_file()
     ```

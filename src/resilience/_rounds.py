@@ -233,7 +233,8 @@ class Rounds:
                 f"the next attempt would have to wait {wait:.3g} s, longer than max_wait, {plan.max_wait:.3g} s"
             )
         elif left is not None and wait >= left:
-            self.reason = f"the next attempt would have to wait {wait:.3g} s, and the deadline is in {left:.3g} s"
+            time_left = f"the deadline is in {left:.3g} s" if left > 0 else "the deadline has passed"
+            self.reason = f"the next attempt would have to wait {wait:.3g} s, and {time_left}"
         return wait
 
     def _afford(self, wait: float) -> bool:

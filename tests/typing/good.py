@@ -336,6 +336,7 @@ listen(print).start().stop()
 assert_type(policies(), list[Policy])
 assert_type(policies(CircuitBreaker), list[CircuitBreaker])
 assert_type(find(Bulkhead, "database"), Bulkhead)
+assert_type(find(RetryBudget, "shared"), RetryBudget)
 assert_type(bulkhead.stats, BulkheadStats)
 assert_type(breaker.state, str)
 
