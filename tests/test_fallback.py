@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 from typing import Any
 
 import pytest
@@ -104,3 +105,12 @@ def test_a_pipeline_warns_where_it_misses_a_refusal_inside() -> None:
 
     with pytest.warns(ResilienceWarning, match="BulkheadFull"):
         Pipeline(fallback(1, on=OSError), Bulkhead(1))
+
+
+@pytest.mark.parametrize(
+    "function", [len, lambda: 1, dict, partial(len, ())], ids=["builtin", "lambda", "class", "partial"]
+)
+def test_a_function_given_as_the_value_is_taken_for_a_mistake(function: Any) -> None:
+    with pytest.raises(TypeError, match="not called; write to="):
+        fallback(function, on=OSError)
+    assert fallback(to=lambda: function, on=OSError).call(lambda: 1) == 1

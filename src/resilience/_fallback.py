@@ -40,7 +40,8 @@ class fallback(Generic[U]):
         name: For events.
 
     Raises:
-        TypeError: Both or neither of `value` and `to` are given, or an argument is of the wrong type.
+        TypeError: Both or neither of `value` and `to` are given, the value is a function, or an argument is of the
+            wrong type.
         ValueError: The value is mutable.
     """
 
@@ -196,6 +197,10 @@ class _constant:
     __slots__ = ("_value",)
 
     def __init__(self, value: object) -> None:
+        if callable(value):
+            raise TypeError(
+                f"the value {value!r} is a function, and would be answered as it is, not called; write to={_name(value)}"
+            )
         try:
             hash(value)  # not `isinstance(value, Hashable)`: a tuple may hold a list
         except TypeError:
@@ -207,3 +212,8 @@ class _constant:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._value
+
+
+def _name(function: object) -> str:
+    name: str = getattr(function, "__qualname__", "function")
+    return "function" if "<" in name else name
