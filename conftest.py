@@ -9,6 +9,7 @@ import gc
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
+from weakref import WeakSet
 
 import opentelemetry.metrics._internal as metering
 import opentelemetry.trace as tracing
@@ -17,6 +18,7 @@ from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
+from resilience import _live
 from resilience.testing import sandbox
 
 _python = PythonEvaluator()
@@ -24,7 +26,8 @@ _output = doctest.OutputChecker()
 
 
 def enter_sandbox(namespace: dict[str, Any]) -> None:
-    """Waits take no time on any page."""
+    """Waits take no time on any page, and no page sees the policies that another, or a test, has made."""
+    namespace["_others"], _live._all = _live._all, WeakSet()
     namespace["_sandbox"] = sandbox()
     namespace["_sandbox"].__enter__()
 
@@ -37,7 +40,8 @@ def leave_sandbox(namespace: dict[str, Any]) -> None:
     metering._METER_PROVIDER = None
     metering._METER_PROVIDER_SET_ONCE = Once()
     metering._PROXY_METER_PROVIDER = metering._ProxyMeterProvider()
-    namespace.clear()  # the page is kept as long as the run; its breakers would be the twins of the next page's
+    _live._all.update(namespace["_others"])
+    namespace.clear()  # sybil keeps it as long as the run
     gc.collect()
 
 

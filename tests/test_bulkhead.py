@@ -200,3 +200,10 @@ def test_it_is_found_among_the_living_and_kept_alive_by_nobody() -> None:
 
 def test_its_repr_says_its_kind_and_name() -> None:
     assert repr(Bulkhead(1, name="database")) == "<Bulkhead 'database'>"
+
+
+def test_who_waited_in_vain_is_not_counted_among_those_who_wait() -> None:
+    with sandbox():
+        bulkhead = Bulkhead(1, max_wait=2, queue=3)
+        with bulkhead.guard(), pytest.raises(BulkheadFull, match="and 0 wait of at most 3"):
+            bulkhead.admit()

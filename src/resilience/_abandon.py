@@ -79,9 +79,9 @@ class Abandoning:
             raise error
         return work
 
-    def _leave(self, work: Work, seconds: float) -> Future[Any] | None:
+    def _leave(self, work: Work, seconds: float) -> Future[Any]:
         future = work.abandon()
-        if future is not None:
+        if not future.done():
             left = LeftBehind(self._label)
             future.add_done_callback(lambda done: left.ended(done.exception()))
             emit(Abandoned(self._label, seconds, self._workers.left_behind))

@@ -35,8 +35,8 @@ from .errors import CircuitOpen
 class CircuitBreaker(Shared):
     """Stops calling a service that fails, and lets a few probes find out when it is well again.
 
-    Five failures in a row are a rule for low traffic: under load, where some calls always succeed, say
-    `trip=(5, FailureRate(0.5, seconds=10))`.
+    Five failures in a row are a rule for low traffic. Under load some calls always succeed, and a hiccup of
+    milliseconds can fail five: say `trip=FailureRate(0.5, seconds=10)`. A tuple of rules is for traffic that is both.
 
     Closed, it lets every call through and counts. When a rule is met it opens, and refuses every call for
     `cooldown * (1 + jitter * U[0, 1))` seconds, so that a fleet does not come back in step. The next call then makes it
@@ -207,7 +207,7 @@ class CircuitBreaker(Shared):
         return Traits(
             Role.CIRCUIT_BREAKER,
             f"circuit breaker: opens when {options.rules()}; "
-            f"stays open {options.cooldown:g} to {options.longest_wait:g} s, then "
+            f"stays open {_span(options.cooldown, options.longest_wait)}, then "
             f"{options.probes} probe{'s decide' if options.probes > 1 else ' decides'}",
             raises=(CircuitOpen,),
             handles=options.on,
@@ -394,3 +394,7 @@ class CircuitBreaker(Shared):
         self._lock = threading.Lock()
         self._outbox.after_fork()
         self._circuit.orphan()
+
+
+def _span(least: float, most: float) -> str:
+    return f"{least:g} s" if least == most else f"{least:g} to {most:g} s"

@@ -237,7 +237,7 @@ class Bulkhead(Shared):
             self._enter(pool, waiter)
             with Waiting("bulkhead.wait", self.label, _WAIT):
                 while not pool.has(waiter):
-                    waiter.wait(self._nap(pool, ends))
+                    waiter.wait(self._nap(pool, waiter, ends))
         except BaseException:
             pool.leave(waiter)
             raise
@@ -249,7 +249,7 @@ class Bulkhead(Shared):
             self._enter(pool, waiter)
             with Waiting("bulkhead.wait", self.label, _WAIT):
                 while not pool.has(waiter):
-                    await waiter.wait(self._nap(pool, ends))
+                    await waiter.wait(self._nap(pool, waiter, ends))
         except BaseException:
             pool.leave(waiter)
             raise
@@ -266,10 +266,11 @@ class Bulkhead(Shared):
         if not pool.enter(waiter, self._queue):
             self._refuse("raise limit= or queue=, or send fewer calls")
 
-    def _nap(self, pool: Pool, ends: float) -> float | None:
+    def _nap(self, pool: Pool, waiter: Waiter, ends: float) -> float | None:
         """How long to sleep until the next look: to the end, but where others might not take up their grants, less."""
         left = ends - clock.now()
         if left <= 0.0:
+            pool.leave(waiter)  # first, so that the refusal does not count it among those who wait
             require_time(self.label)
             self._refuse(f"no place came free within max_wait={self._max_wait:g} s; raise limit= or max_wait=")
         nap = min(left, GRACE) if pool.mixed else left

@@ -199,7 +199,8 @@ class _constant:
     def __init__(self, value: object) -> None:
         if callable(value):
             raise TypeError(
-                f"the value {value!r} is a function, and would be answered as it is, not called; write to={_name(value)}"
+                f"the value {value!r} is a function, and would be the answer itself, not called; write "
+                f"to={_name(value)}"
             )
         try:
             hash(value)  # not `isinstance(value, Hashable)`: a tuple may hold a list

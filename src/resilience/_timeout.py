@@ -53,7 +53,8 @@ class timeout(Recipe):
             late outcome is passed on, and an `Overran` event says so. "abandon": run it in a worker thread, with the
             caller's context variables; at the limit raise `TimedOut`, whose `work` is the future of what runs on, and
             emit `Abandoned`. Default `None`: only for coroutine functions.
-        workers: With `sync="abandon"`, the most threads there may be, those left behind included. Default 32.
+        workers: With `sync="abandon"`, the most threads this one timeout may have, those left behind included: make it
+            once and share it. Default 32.
         name: For messages and events.
 
     Raises:

@@ -54,15 +54,16 @@ class Work:
         finally:
             del error  # the frame is in the traceback of the error: do not let it hold the error
 
-    def abandon(self) -> Future[Any] | None:
-        """Leave it behind: its outcome goes to the future from now on. `None` if it has just ended."""
+    def abandon(self) -> Future[Any]:
+        """Leave it behind: its outcome goes to the future from now on, or is there if it has just ended."""
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()  # so that it cannot be cancelled: nobody can stop a thread
         with self._crew.lock:
-            if self.ended is not None:
-                return None
-            self.future = future
-            self._crew.left_behind += 1
+            if self.ended is None:
+                self.future = future
+                self._crew.left_behind += 1
+                return future
+        self._settle(future)
         return future
 
     def carry_out(self, worker: "_Worker") -> None:

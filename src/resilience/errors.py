@@ -94,8 +94,8 @@ class TimedOut(ResilienceError, TimeoutError):
     Attributes:
         policy: The name of the timeout.
         seconds: The limit that expired, in seconds.
-        work: With `sync="abandon"`, the future of the work that was left behind and still runs; else `None`.
-            It does not survive pickling.
+        work: With `sync="abandon"`, the future of the work that was left behind; it is done if that ended in the very
+            moment. Else `None`. It does not survive pickling.
     """
 
     def __init__(self, policy: str, seconds: float, work: Future[Any] | None = None) -> None:
@@ -106,7 +106,8 @@ class TimedOut(ResilienceError, TimeoutError):
         self.work = work
 
     def __str__(self) -> str:
-        left = "; the work was left behind and still runs" if self.work is not None else ""
+        runs_on = self.work is not None and not self.work.done()
+        left = "; the work was left behind and still runs" if runs_on else ""
         return f"{self.policy}: no answer within {self.seconds:.3g} s{left}"
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -391,3 +391,18 @@ def test_threads_share_the_pool(threads: int, each: int) -> None:
     for caller in callers:
         caller.join()
     assert sorted(outcomes) == list(range(threads * each))
+
+
+def test_work_that_ends_in_the_very_moment_of_the_limit_is_not_lost() -> None:
+    with sandbox() as time, heard() as told:
+
+        def work() -> str:
+            time.advance(5)
+            return "in the very moment"
+
+        with pytest.raises(TimedOut) as caught:
+            timeout(5, sync="abandon").call(work)
+    assert caught.value.work is not None
+    assert caught.value.work.result(timeout=0) == "in the very moment"
+    assert "still runs" not in str(caught.value)
+    assert [type(event) for event in told] == [CutOff]
