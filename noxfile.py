@@ -119,7 +119,7 @@ def docs(session: nox.Session) -> None:
     install(session, "docs")
     session.run("pytest", "README.md", "docs", *session.posargs)
     session.run("python", "tools/links.py", *(str(page) for page in Path().glob("*.md")), "docs")
-    session.run("sphinx-build", "-W", "--keep-going", "-n", "-q", "-E", "docs", "docs/_build/html")
+    session.run("sphinx-build", "-W", "-n", "-q", "-E", "docs", "docs/_build/html")
     session.log(f"the site: file://{Path('docs/_build/html/index.html').resolve()}")
 
 
