@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -27,7 +28,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client.parser import text_string_to_metric_families
 
-from resilience import Bulkhead, CircuitBreaker, CircuitOpen, Pipeline, TimedOut, retry, timeout
+from resilience import Bulkhead, CircuitBreaker, CircuitOpen, Pipeline, TimedOut, _metrics, retry, timeout
 from resilience._clock import clock
 from resilience.testing import VirtualClock, sandbox
 from tests.sdk import forget_providers
@@ -291,7 +292,9 @@ NAMES = {
     "resilience_bulkhead_wait_duration_seconds": "histogram",
     "resilience_timeout_abandoned": "gauge",
 }
-"""What `docs/howto/telemetry.md` says; a counter's samples end in `_total`."""
+"""The families; a counter's samples end in `_total`."""
+
+PAGE = Path(__file__).parents[1] / "docs" / "howto" / "telemetry.md"
 
 
 @contextmanager
@@ -331,6 +334,19 @@ def samples(family: Any, policy: str) -> dict[tuple[str, ...], float]:
         for sample in family.samples
         if sample.labels.get("resilience_policy_name") == policy and not sample.name.endswith("_bucket")
     }
+
+
+def test_the_page_has_these_names() -> None:
+    rows = re.findall(r"^\| `(resilience_\w+)`.*\| (\w+) \| `([\w.]+)` \|$", PAGE.read_text(), re.MULTILINE)
+    assert {name.removesuffix("_total"): kind for name, kind, _ in rows} == NAMES
+    assert all(name.endswith("_total") == (kind == "counter") for name, kind, _ in rows)
+    assert [metric for _, _, metric in rows] == [instrument.name for instrument in sorted_as_promised()]
+
+
+def sorted_as_promised() -> list[_metrics.Instrument]:
+    """Every metric there is, in the order of the promise."""
+    promise = (PAGE.parents[1] / "telemetry.md").read_text()
+    return sorted(_metrics.declared(), key=lambda instrument: promise.index(f"| `{instrument.name}` |"))
 
 
 def test_prometheus_reads_the_promised_names(story: Story) -> None:
