@@ -1,6 +1,7 @@
 """All pictures there are, and how they become files: NAME-light.svg and NAME-dark.svg, the same bytes in every run."""
 
 import importlib
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def save(module: Any, shown: Any, style: Style, file: Path) -> None:
 
 def main(out: str, *names: str) -> int:
     """Draw the pictures of these names, or all, into a folder."""
+    logging.getLogger("resilience").setLevel(logging.ERROR)  # what goes wrong in a picture is its subject
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     for name in names or PICTURES:
