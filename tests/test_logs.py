@@ -205,3 +205,41 @@ def test_structlog_renders_message_level_and_trace(bank: CircuitBreaker, sdk: Sd
     line = json.loads(written.getvalue())
     assert line.pop("event").startswith(f"circuit breaker {bank.name}: closed -> open")
     assert line == {"level": "warning", "trace_id": trace, "span_id": span}
+
+
+class Sealed(logging.LogRecord):
+    """A record class of the user's that has a trace id of its own, and does not let it be set."""
+
+    @property
+    def trace_id(self) -> str:
+        return "mine"
+
+
+def test_a_record_that_has_its_own_ids_keeps_them(bank: CircuitBreaker, heard: Heard, factory: Any) -> None:
+    factory(Sealed)
+    bank.isolate()
+    assert [getattr(record, "trace_id", None) for record in heard.records] == ["mine"]
+
+
+@pytest.mark.parametrize("told", ["of the change", "of a listener that failed"])
+def test_a_filter_that_raises_does_not_end_the_call(
+    bank: CircuitBreaker, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(record: logging.LogRecord) -> bool:
+        raise ZeroDivisionError("in the user's filter")
+
+    def failing(event: events.Event) -> None:
+        raise KeyError
+
+    logger = logging.getLogger("resilience")
+    logger.addFilter(broken)
+    try:
+        if told == "of the change":
+            bank.isolate()
+        else:
+            with listen(failing):
+                bank.isolate()
+    finally:
+        logger.removeFilter(broken)
+    assert bank.state == "isolated"
+    assert "in the user's filter" in capsys.readouterr().err

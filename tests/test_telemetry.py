@@ -1,6 +1,7 @@
 """Spans, seen through the real SDK: nothing missed, nothing twice, nothing where nobody listens."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from resilience import (
     retry,
     timeout,
 )
+from resilience._telemetry import _Scope
 from resilience.testing import sandbox
 from tests.sdk import Sdk, forget_providers
 
@@ -493,3 +495,16 @@ def test_bind_knows_nothing_of_spans(sdk: Sdk) -> None:
 
     asyncio.run(main())
     assert sdk.tree == ["work 1", "work 2"] * 2
+
+
+@every_way
+@pytest.mark.law(93)
+def test_an_observed_call_leaves_nothing_for_the_collector(sdk: Sdk, way: str) -> None:
+    pipeline = Pipeline(TWICE, CircuitBreaker(), name="x")
+    gc.collect()
+    gc.disable()
+    try:
+        assert both_ways(pipeline, Flaky(1), way) == "done"
+        assert [one for one in gc.get_objects() if isinstance(one, _Scope)] == []
+    finally:
+        gc.enable()

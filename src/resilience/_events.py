@@ -11,8 +11,11 @@ Its records carry the `trace_id` and `span_id` of the call that they are about, 
 import logging
 import os
 import threading
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -25,8 +28,9 @@ from ._clock import clock
 def _with_trace(record: logging.LogRecord) -> bool:
     """A filter that lets everything through, and adds which trace it belongs to."""
     context = get_current_span().get_span_context()
-    record.trace_id = format_trace_id(context.trace_id) if context.is_valid else ""
-    record.span_id = format_span_id(context.span_id) if context.is_valid else ""
+    with suppress(AttributeError):  # a record class of the user's may have these already, and not let go of them
+        record.trace_id = format_trace_id(context.trace_id) if context.is_valid else ""
+        record.span_id = format_span_id(context.span_id) if context.is_valid else ""
     return True
 
 
@@ -198,12 +202,21 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 
 def emit(event: Event) -> None:
     """Tell everybody who listens. Never raises; must not be called under a lock."""
-    _log(event)
+    _safely(_log, event)
     for listener in _listeners:
         try:
             listener(event)
-        except Exception:
-            logger.exception("the listener %r raised while told of %r", listener, event)
+        except Exception as error:  # noqa: BLE001 - a listener is the user's, and its faults are not the call's
+            _safely(partial(logger.error, exc_info=error), "the listener %r raised while told of %r", listener, event)
+
+
+def _safely(log: Callable[..., object], *args: object) -> None:
+    """Log. A filter or handler of the user's that raises must not end the call that the log is about."""
+    try:
+        log(*args)
+    except Exception:  # noqa: BLE001 - see above
+        if logging.raiseExceptions:
+            traceback.print_exc()
 
 
 def refused(policy: str, error: BaseException) -> None:

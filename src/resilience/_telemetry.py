@@ -8,8 +8,9 @@ inside may do it, and it costs more than the call. A wait becomes a span when it
 All times are the library's own: on a virtual clock a trace is as true as on the real one.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
@@ -45,113 +46,143 @@ class Site:
         self.attributes = {POLICY_NAME: name, POLICY_TYPE: kind}
 
 
-class _OpenSpan:
-    """A span that is the current one until it is closed: the work of `use_span` without its generator."""
+class _Scope(ABC):
+    """A stretch of a call that may have a span: the current one, and the one that facts go to, until it is over.
 
-    __slots__ = ("_span", "_token", "recording")
+    It does the work of `use_span` without its generator, and writes all that is known at the end in one go.
 
-    def __init__(self, tracer: Tracer, name: str, attributes: Mapping[str, str | int]) -> None:
-        self._span = tracer.start_span(name, attributes=attributes, start_time=_wall())
-        self._token = otel_context.attach(api.set_span_in_context(self._span))
-        self.recording = self._span.is_recording()
+    Attributes:
+        facts: What policies have said meanwhile, for the span.
+        recording: Whether there is a span, and it is recorded.
+    """
 
-    def close(self, error: BaseException | None, facts: Mapping[str, str | int], *, here: bool) -> None:
-        """End it; `here` is whether this is the context that it was opened in."""
-        if here:
-            otel_context.detach(self._token)
-        _conclude(self._span, error, facts)
+    __slots__ = ("_context", "_span", "_token", "facts", "recording")
+
+    def __init__(self) -> None:
+        self.facts: dict[str, str | int] = {}
+        self.recording = False
+        self._span: Span | None = None
+
+    @property
+    @abstractmethod
+    def call(self) -> "ObservedCall":
+        """The call that it is a stretch of."""
+
+    def open(self, tracer: Tracer | None, name: str, attributes: Mapping[str, str | int]) -> None:
+        """Begin, with a span if there is a tracer."""
+        self._token = _current.set(self)
+        if tracer is not None:
+            self._span = span = tracer.start_span(name, attributes=attributes, start_time=_wall())
+            self._context = otel_context.attach(api.set_span_in_context(span))
+            self.recording = span.is_recording()
+
+    def close(self, outcome: str, error: BaseException | None) -> None:
+        """It is over. A coroutine may be closed in another context than it ran in, where nothing is to be undone."""
+        try:
+            _current.reset(self._token)
+        except ValueError:
+            here = False
+        else:
+            here = True
+        if self._span is not None:
+            if here:
+                otel_context.detach(self._context)
+            _conclude(self._span, outcome, error, self.facts)
 
 
-class ObservedCall:
-    """One guarded call that somebody listens to: a context manager around it. Its attempts find it in the context.
+_current: ContextVar[_Scope | None] = ContextVar("resilience_scope", default=None)
+
+
+class ObservedCall(_Scope):
+    """One guarded call that somebody listens to: a context manager around it. What runs inside finds it in the context.
 
     Attributes:
         fell_back: Whether a fallback has answered.
     """
 
-    __slots__ = ("_began", "_listeners", "_numbers", "_site", "_span", "_token", "fell_back")
+    __slots__ = ("_began", "_listeners", "_numbers", "_site", "fell_back")
 
     def __init__(self, site: Site, listeners: Listeners) -> None:
+        super().__init__()
         self._site = site
         self._listeners = listeners
-        self._numbers = count(1)
-        self._span: _OpenSpan | None = None
+        self._numbers: count[int] | None = None
         self.fell_back = False
 
     def __enter__(self) -> None:
-        tracer, site = self._listeners.tracer, self._site
         self._began = clock.now()
-        self._token: Token[ObservedCall | None] = _current.set(self)
-        if tracer is not None:
-            self._span = _OpenSpan(tracer, site.name, site.attributes)
+        self.open(self._listeners.tracer, self._site.name, self._site.attributes)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        here = _forget(self._token)
-        facts: dict[str, str | int] = {OUTCOME: _outcome(error, fell_back=self.fell_back)}
+        outcome = _outcome(error, fell_back=self.fell_back)
         if self._listeners.histograms is not None:
             took = self._listeners.histograms[CALL_DURATION.name]
-            took.record(clock.now() - self._began, self._site_facts(facts, error))
-        if self._span is not None:
-            made = peek(self._numbers) - 1
-            if made:
-                facts[ATTEMPT_COUNT] = made
-            self._span.close(error, facts, here=here)
+            took.record(
+                clock.now() - self._began, {POLICY_NAME: self._site.name, OUTCOME: outcome, **_error_type(error)}
+            )
+        if self._numbers is not None:
+            self.facts[ATTEMPT_COUNT] = peek(self._numbers) - 1
+        self.close(outcome, error)
+
+    @property
+    def call(self) -> "ObservedCall":
+        """Itself: not stored, which would be a cycle in each call."""
+        return self
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody wants to know of its attempts."""
+        return self.recording or self._listeners.histograms is not None
 
     def attempt(self) -> "_Attempt":
         """The next attempt; it has a span of its own where the call has one that is recorded."""
-        number = next(self._numbers)
-        tracer = self._listeners.tracer if self._span is not None and self._span.recording else None
-        span = None if tracer is None else _OpenSpan(tracer, f"attempt {number}", {ATTEMPT_NUMBER: number})
-        return _Attempt(self, span)
+        if self._numbers is None:
+            self._numbers = count(1)
+        return _Attempt(self, next(self._numbers))
+
+    @property
+    def tracer(self) -> Tracer | None:
+        """What makes the spans below this one, if it is recorded."""
+        return self._listeners.tracer if self.recording else None
 
     def note_attempt(self, outcome: str) -> None:
         """An attempt has ended."""
         if self._listeners.histograms is not None:
             _metrics.attempts.add((self._site.name, outcome))
 
-    def _site_facts(self, facts: Mapping[str, str | int], error: BaseException | None) -> dict[str, str | int]:
-        return {POLICY_NAME: self._site.name, **facts, **_error_type(error)}
 
-
-_current: ContextVar[ObservedCall | None] = ContextVar("resilience_call", default=None)
-
-
-class _Attempt:
+class _Attempt(_Scope):
     """One attempt of an observed call: a context manager around it."""
 
-    __slots__ = ("_call", "_span")
+    __slots__ = ("_call", "_number")
 
-    def __init__(self, call: ObservedCall, span: _OpenSpan | None) -> None:
+    def __init__(self, call: ObservedCall, number: int) -> None:
+        super().__init__()
         self._call = call
-        self._span = span
+        self._number = number
+
+    @property
+    def call(self) -> ObservedCall:
+        """The call that it is an attempt of."""
+        return self._call
 
     def __enter__(self) -> None:
-        pass
+        self.open(self._call.tracer, f"attempt {self._number}", {ATTEMPT_NUMBER: self._number})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         outcome = _outcome(error)
         self._call.note_attempt(outcome)
-        if self._span is not None:
-            self._span.close(error, {OUTCOME: outcome}, here=_current.get() is self._call)
-
-
-def _forget(call: Token[ObservedCall | None]) -> bool:
-    """Take a call out of the context; false if this is another one: a coroutine may be closed elsewhere than it ran."""
-    try:
-        _current.reset(call)
-    except ValueError:
-        return False
-    return True
+        self.close(outcome, error)
 
 
 def fell_back() -> None:
     """Say of the call under way that a fallback answers."""
-    if (call := _current.get()) is not None:
-        call.fell_back = True
+    if (scope := _current.get()) is not None:
+        scope.call.fell_back = True
 
 
 def observed(site: Site, listeners: Listeners, fn: Function, args: Any, kwargs: Any) -> Any:
@@ -170,10 +201,11 @@ def attempts(fn: Function) -> Function:
     """The layer under whatever repeats, in the observed composition only: it sees each attempt."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        observed_call = _current.get()
-        if observed_call is None:  # a policy of the user's runs its attempts in a context of its own
+        scope = _current.get()
+        # Without a scope, a policy of the user's runs its attempts in a context of its own.
+        if scope is None or not scope.call.watched:
             return fn(*args, **kwargs)
-        with observed_call.attempt():
+        with scope.call.attempt():
             return fn(*args, **kwargs)
 
     return call
@@ -183,10 +215,10 @@ def aattempts(fn: AsyncFunction) -> AsyncFunction:
     """The async twin of `attempts`."""
 
     async def call(*args: Any, **kwargs: Any) -> Any:
-        observed_call = _current.get()
-        if observed_call is None:
+        scope = _current.get()
+        if scope is None or not scope.call.watched:
             return await fn(*args, **kwargs)
-        with observed_call.attempt():
+        with scope.call.attempt():
             return await fn(*args, **kwargs)
 
     return call
@@ -196,9 +228,8 @@ def described(attributes: Callable[[], Mapping[str, str]], fn: Function) -> Func
     """The layer outside a policy that has something to say, in the observed composition only; sync and async."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        span = api.get_current_span()
-        if span.is_recording():
-            span.set_attributes(dict(attributes()))
+        if (scope := _current.get()) is not None and scope.recording:
+            scope.facts.update(attributes())
         return fn(*args, **kwargs)
 
     return call
@@ -265,15 +296,19 @@ def _past_span(
     """A span of what is over. Its length is measured on the monotonic clock; stepping the other is harmless."""
     begun = _wall() - int(took * 1e9)
     span = tracer.start_span(name, context, attributes={POLICY_NAME: policy}, start_time=begun)
-    _conclude(span, error, {OUTCOME: _outcome(error)})
+    _conclude(span, _outcome(error), error, {})
 
 
-def _conclude(span: Span, error: BaseException | None, facts: Mapping[str, str | int]) -> None:
+def _conclude(span: Span, outcome: str, error: BaseException | None, facts: Mapping[str, str | int]) -> None:
     if span.is_recording():
-        refusal = {REJECTED_BY: error.policy} if isinstance(error, Rejected) else {}
-        span.set_attributes({**facts, **refusal, **_error_type(error)})
         if isinstance(error, Exception):
+            refusal = {REJECTED_BY: error.policy} if isinstance(error, Rejected) else {}
+            span.set_attributes({OUTCOME: outcome, **facts, **refusal, **_error_type(error)})
             span.set_status(Status(StatusCode.ERROR, _text_of(error)))
+        elif facts:
+            span.set_attributes({OUTCOME: outcome, **facts})
+        else:
+            span.set_attribute(OUTCOME, outcome)  # a good deal quicker than several
     span.end(_wall())
 
 

@@ -1,6 +1,5 @@
 """The two ways to take time and luck out of a test."""
 
-import random
 import time as system_time
 from collections.abc import Callable
 from types import TracebackType
@@ -21,7 +20,7 @@ class sandbox:
 
     Args:
         seed: Seeds the randomness of jitter; the same seed gives the same run. Default 0. Python's own `random`, which
-            tenacity's strategies draw from, is seeded too, and goes on afterwards where it was.
+            tenacity's strategies draw from, is not touched: others draw their ids from it.
         autojump: Let waits move the clock by themselves (default). Without it only `advance` does.
         patience: Real seconds that an event loop must be idle, or all threads stand still, before the clock leaps.
             Default 0.0; raise it (0.05, say) when what is inside talks to real sockets.
@@ -37,27 +36,20 @@ class sandbox:
 
     def __init__(self, seed: int = 0, *, autojump: bool = True, patience: float = 0.0) -> None:
         self._clock = VirtualClock(seed, autojump=autojump, patience=patience)
-        self._seed = seed
         self._undo: list[Callable[[], None]] = []
 
     def __enter__(self) -> VirtualClock:
         # The clock first: calm states may note the time they begin at.
-        self._undo = [use(self._clock), _seed(self._seed)]
+        self._undo = [use(self._clock)]
         self._undo.append(shelve_all())
         return self._clock
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for put_back in self._undo:
-            put_back()
-
-
-def _seed(seed: int) -> Callable[[], None]:
-    """Seed Python's own randomness; returns what puts it back."""
-    before = random.getstate()
-    random.seed(seed)
-    return lambda: random.setstate(before)
+        put_clock_back, put_states_back = self._undo
+        put_clock_back()
+        put_states_back()
 
 
 class instant:
