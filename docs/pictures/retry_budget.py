@@ -97,7 +97,7 @@ def draw(figure: Any, shown: Storm, style: Style) -> None:
         _steps(above, one.requests, 1.0, colour)
         _steps(below, one.answered, 100 / CALLS, colour)
     above.axhline(CAPACITY, color=style.ink, linewidth=1.2, linestyle=(0, (4, 3)))
-    above.set_ylim(0, CALLS * 3.5)
+    above.set_ylim(0, CALLS * 4)
     above.set_yticks([0, CALLS, CAPACITY, CALLS * 3])
     below.set_ylim(-4, 108)
     below.set_yticks([0, 50, 100], ["0 %", "50 %", "100 %"])
@@ -119,7 +119,7 @@ def _steps(axes: Any, counts: Counter[int], scale: float, colour: str) -> None:
 
 def _words(above: Any, below: Any, style: Style) -> None:
     right = {"ha": "right", "fontsize": SMALL}
-    above.text(SECONDS - 0.3, CALLS * 3 + 5, "without a budget", va="bottom", color=style.bad, **right)
+    above.text(SECONDS - 0.3, CALLS * 3 + 16, "without a budget", va="bottom", color=style.bad, **right)
     above.text(SECONDS - 0.3, CALLS - 6, "with a RetryBudget", va="top", color=style.good, **right)
     above.text(SECONDS - 0.3, CAPACITY + 4, "what it can do", va="bottom", color=style.ink, **right)
     below.text(SECONDS - 0.3, 5, "without", va="bottom", color=style.bad, **right)
