@@ -104,10 +104,17 @@ class Receiver:
         self.process = process
         assert process.stdout is not None
         self.endpoint = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        self._lines: list[str] = []
+        # At once, not at the end: a pipe that is full would hold the collector up in the middle of an answer.
+        self._reader = threading.Thread(target=self._lines.extend, args=(process.stdout,))
+        self._reader.start()
 
     def received(self) -> list[dict[str, Any]]:
         """Everything, once nothing more is coming: it ends."""
-        return [json.loads(line) for line in self.process.communicate(timeout=30)[0].splitlines()]
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self._reader.join(timeout=30)
+        return [json.loads(line) for line in self._lines]
 
 
 @pytest.fixture
