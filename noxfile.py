@@ -129,4 +129,4 @@ def lowest(session: nox.Session) -> None:
     promised = [re.sub(">=([^,]+).*", r"==\1", requirement) for requirement in PROJECT["project"]["dependencies"]]
     # OpenTelemetry's instrumentations of that age ask for `pkg_resources`, which setuptools has given up since.
     session.install(*promised, ".", *nox.project.dependency_groups(PROJECT, "test"), "setuptools<81")
-    session.run("pytest", *SPREAD, *session.posargs)
+    session.run("pytest", "-W", "ignore:pkg_resources is deprecated", *SPREAD, *session.posargs)

@@ -12,9 +12,9 @@ PLACES = {
     State.CLOSED: (1.1, 3.1),
     State.OPEN: (4.3, 3.1),
     State.HALF_OPEN: (2.7, 1.75),
-    State.ISOLATED: (0.9, 0.1),
-    State.DISABLED: (2.7, 0.1),
-    State.DRY_RUN: (4.5, 0.1),
+    State.ISOLATED: (0.9, 0.35),
+    State.DISABLED: (2.7, 0.35),
+    State.DRY_RUN: (4.5, 0.35),
 }
 """Where each state is drawn. A state of the table that has no place is an error."""
 
@@ -59,7 +59,7 @@ def draw(figure: Any, shown: Graph, style: Style) -> None:
     """Draw it: what moves by itself above, where only verbs lead below."""
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     axes.set_xlim(0, 5.4)
-    axes.set_ylim(-0.75, 3.95)
+    axes.set_ylim(-0.85, 4.05)
     axes.axis("off")
     colours = {State.CLOSED: style.good, State.OPEN: style.bad, State.HALF_OPEN: style.between}
     for state in State:
@@ -96,11 +96,8 @@ def _arrow(axes: Any, edge: Edge, style: Style) -> None:
 
 def _verbs(axes: Any, forced: dict[Cause, State], style: Style) -> None:
     axes.plot([0.1, 5.3], [0.95, 0.95], color=style.grid, linewidth=1)
-    axes.text(0.1, 0.8, "from any state, by a verb", fontsize=SMALL, color=style.faint, va="top")
     for verb, state in forced.items():
-        if PLACES[state][1] < 0.5:
-            axes.annotate(verb.value, PLACES[state], (0, -24), textcoords="offset points", ha="center", va="top",
-                          fontsize=SMALL, color=style.faint, family="monospace")  # fmt: skip
-        else:
-            axes.annotate(verb.value, PLACES[state], (0, 25), textcoords="offset points", ha="center", va="bottom",
-                          fontsize=SMALL, color=style.faint, family="monospace")  # fmt: skip
+        below = PLACES[state][1] < 1.0
+        words = f"from any state,\n{verb.value}"
+        axes.annotate(words, PLACES[state], (0, -22 if below else 22), textcoords="offset points", ha="center",
+                      va="top" if below else "bottom", fontsize=SMALL, color=style.faint)  # fmt: skip

@@ -14,7 +14,7 @@ PATIENCE, LIMIT = 1.5, 1.0
 SERVICES = {"stock": 0.8, "price": 2.0, "reviews": 0.6}
 """What a page asks, and how long each needs today."""
 
-LAST = 4.5
+LAST = 4.0
 
 
 @dataclass(frozen=True, slots=True)
