@@ -82,8 +82,13 @@ class Abandoning:
     def _leave(self, work: Work, seconds: float) -> Future[Any]:
         future = work.abandon()
         if not future.done():
-            left = LeftBehind(self._label)
-            future.add_done_callback(lambda done: left.ended(done.exception()))
+            left, counted = LeftBehind(self._label), [self._workers]
+
+            def ended(done: Future[Any]) -> None:
+                counted.clear()  # until now the work has kept its pool, and so its place in the metric
+                left.ended(done.exception())
+
+            future.add_done_callback(ended)
             emit(Abandoned(self._label, seconds, self._workers.left_behind))
         return future
 

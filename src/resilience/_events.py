@@ -207,7 +207,12 @@ def emit(event: Event) -> None:
         try:
             listener(event)
         except Exception as error:  # noqa: BLE001 - a listener is the user's, and its faults are not the call's
-            _safely(partial(logger.error, exc_info=error), "the listener %r raised while told of %r", listener, event)
+            report(error, "the listener %r raised while told of %r", listener, event)
+
+
+def report(error: Exception, text: str, *args: object) -> None:
+    """Log what somebody else's code has raised that we called to tell it something. Never raises."""
+    _safely(partial(logger.error, exc_info=error), text, *args)
 
 
 def _safely(log: Callable[..., object], *args: object) -> None:

@@ -183,7 +183,7 @@ class Fallback(Recipe):
 
     def _answer_for(self, error: Exception | None, args: Any, kwargs: Any) -> Any:
         emit(FellBack(self.label, error))
-        fell_back()
+        fell_back(self)
         return self._to(*args, **kwargs)
 
     async def _aanswer_for(self, error: Exception | None, args: Any, kwargs: Any) -> Any:

@@ -7,6 +7,7 @@ whether it is silent: an SDK can be disabled. What is done for those who listen 
 
 from typing import Any, cast
 
+import opentelemetry.context as otel_context
 import opentelemetry.metrics as metrics_api
 import opentelemetry.trace as api
 from opentelemetry.metrics import Histogram
@@ -38,23 +39,29 @@ metering: Any = _inside_metrics if hasattr(_inside_metrics, "_METER_PROVIDER") e
 """And here: `metering._METER_PROVIDER`."""
 
 
+_SUPPRESSED = str(getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"))
+"""Set in the context where nothing may be traced: in an exporter, a span would have to be exported too."""
+
+
 class Listeners:
     """Who listens now.
 
     Attributes:
         tracer: What makes spans; `None` if nobody wants them.
         histograms: What records durations, by name; `None` if nobody wants them.
+        untraced: Who listens where no span may be made.
         unsampled: Who listens to a call whose parent was not sampled, where the sampler follows the parent.
     """
 
-    __slots__ = ("histograms", "tracer", "unsampled")
+    __slots__ = ("histograms", "tracer", "unsampled", "untraced")
 
     def __init__(self, tracer: Tracer | None, histograms: dict[str, Histogram] | None) -> None:
         self.tracer = tracer
         self.histograms = histograms
-        self.unsampled: Listeners | None = self
-        if tracer is not None and _follows_parent(tracer):
-            self.unsampled = None if histograms is None else Listeners(None, histograms)
+        self.untraced: Listeners | None = self
+        if tracer is not None:
+            self.untraced = None if histograms is None else Listeners(None, histograms)
+        self.unsampled = self.untraced if tracer is not None and _follows_parent(tracer) else self
 
 
 class _Gate:
@@ -72,7 +79,11 @@ class _Gate:
         if known[0] is not tracers or known[1] is not meters:
             known = self._known = (tracers, meters, self._look(tracers, meters))
         found = known[2]
-        if found is None or found.unsampled is found or found.tracer is None:
+        if found is None or found.tracer is None:
+            return found
+        if otel_context.get_value(_SUPPRESSED):
+            return found.untraced
+        if found.unsampled is found:
             return found
         parent = api.get_current_span().get_span_context()
         return found.unsampled if parent.is_valid and not parent.trace_flags.sampled else found

@@ -159,7 +159,10 @@ def own_version() -> str:
 
 def type_name(kind: type[BaseException]) -> str:
     """What `error.type` says: the class as it is imported, without a module for what is built in."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    except Exception:  # noqa: BLE001 - a metaclass of the user's
+        return "_OTHER"  # as the conventions call what has no name
 
 
 rejections: Tally[tuple[str, str]] = Tally()

@@ -248,7 +248,7 @@ def _guarded(policy: Layer, fn: Function) -> Function:
     layers = policy.layers()
     run = compose(layers, fn)
     seen: Function | None = None
-    site = Site(policy.name or _name_of(fn), policy.kind)
+    site = Site(policy.name or _name_of(fn), policy.kind, layers)
     check = stream_watch(site.name)
     usual: type[Any] | None = None  # a hint: most functions return one type; whichever call writes it last is as good
 
@@ -274,7 +274,7 @@ def _aguarded(policy: Layer, fn: AsyncFunction) -> AsyncFunction:
     layers = policy.layers()
     run = acompose(layers, fn)
     seen: AsyncFunction | None = None
-    site = Site(policy.name or _name_of(fn), policy.kind)
+    site = Site(policy.name or _name_of(fn), policy.kind, layers)
     check = stream_watch(site.name)
     usual: type[Any] | None = None
 

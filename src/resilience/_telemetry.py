@@ -11,9 +11,10 @@ All times are the library's own: on a virtual clock a trace is as true as on the
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from functools import partial
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import opentelemetry.trace as api
 from opentelemetry import context as otel_context
@@ -22,27 +23,34 @@ from opentelemetry.trace import Span, Status, StatusCode, Tracer
 
 from . import _metrics
 from ._clock import clock
+from ._core.outcomes import peek as peek_at
 from ._core.windows import peek
+from ._events import report
 from ._gate import Listeners, gate
 from ._metrics import CALL_DURATION, ERROR_TYPE, OUTCOME, POLICY_NAME, Instrument
 from .errors import Rejected, TimedOut
 
 Function = Callable[..., Any]
 AsyncFunction = Callable[..., Awaitable[Any]]
+T = TypeVar("T")
 
 POLICY_TYPE = "resilience.policy.type"
 ATTEMPT_NUMBER = "resilience.attempt.number"
 ATTEMPT_COUNT = "resilience.attempt.count"
 REJECTED_BY = "resilience.rejected_by"
 
+_LONGEST_TEXT = 1_000
+"""Characters of an exception's text that a span keeps."""
+
 
 class Site:
     """A guarded function, as far as it is known before it is called."""
 
-    __slots__ = ("attributes", "name")
+    __slots__ = ("attributes", "layers", "name")
 
-    def __init__(self, name: str, kind: str) -> None:
+    def __init__(self, name: str, kind: str, layers: tuple[object, ...]) -> None:
         self.name = name
+        self.layers = layers
         self.attributes = {POLICY_NAME: name, POLICY_TYPE: kind}
 
 
@@ -72,9 +80,11 @@ class _Scope(ABC):
         """Begin, with a span if there is a tracer."""
         self._token = _current.set(self)
         if tracer is not None:
-            self._span = span = tracer.start_span(name, attributes=attributes, start_time=_wall())
-            self._context = otel_context.attach(api.set_span_in_context(span))
-            self.recording = span.is_recording()
+            start = partial(tracer.start_span, name, attributes=attributes, start_time=_wall())
+            self._span = span = _unharmed(start)
+            if span is not None:
+                self._context = otel_context.attach(api.set_span_in_context(span))
+                self.recording = span.is_recording()
 
     def close(self, outcome: str, error: BaseException | None) -> None:
         """It is over. A coroutine may be closed in another context than it ran in, where nothing is to be undone."""
@@ -87,7 +97,7 @@ class _Scope(ABC):
         if self._span is not None:
             if here:
                 otel_context.detach(self._context)
-            _conclude(self._span, outcome, error, self.facts)
+            _unharmed(partial(_conclude, self._span, outcome, error, self.facts))
 
 
 _current: ContextVar[_Scope | None] = ContextVar("resilience_scope", default=None)
@@ -118,10 +128,9 @@ class ObservedCall(_Scope):
     ) -> None:
         outcome = _outcome(error, fell_back=self.fell_back)
         if self._listeners.histograms is not None:
-            took = self._listeners.histograms[CALL_DURATION.name]
-            took.record(
-                clock.now() - self._began, {POLICY_NAME: self._site.name, OUTCOME: outcome, **_error_type(error)}
-            )
+            facts = {POLICY_NAME: self._site.name, OUTCOME: outcome, **_error_type(error)}
+            took = clock.now() - self._began
+            _unharmed(partial(self._listeners.histograms[CALL_DURATION.name].record, took, facts))
         if self._numbers is not None:
             self.facts[ATTEMPT_COUNT] = peek(self._numbers) - 1
         self.close(outcome, error)
@@ -130,6 +139,11 @@ class ObservedCall(_Scope):
     def call(self) -> "ObservedCall":
         """Itself: not stored, which would be a cycle in each call."""
         return self
+
+    @property
+    def layers(self) -> tuple[object, ...]:
+        """The policies that guard it."""
+        return self._site.layers
 
     @property
     def watched(self) -> bool:
@@ -179,9 +193,9 @@ class _Attempt(_Scope):
         self.close(outcome, error)
 
 
-def fell_back() -> None:
-    """Say of the call under way that a fallback answers."""
-    if (scope := _current.get()) is not None:
+def fell_back(policy: object) -> None:
+    """Say of the call under way that a fallback answers, if it is one of the call's own."""
+    if (scope := _current.get()) is not None and any(layer is policy for layer in scope.call.layers):
         scope.call.fell_back = True
 
 
@@ -244,7 +258,7 @@ class Waiting:
         duration: The histogram that records it, if any.
     """
 
-    __slots__ = ("_began", "_duration", "_policy", "_span")
+    __slots__ = ("_began", "_context", "_duration", "_policy", "_span")
 
     def __init__(self, span: str, policy: str, duration: Instrument | None = None) -> None:
         self._span = span
@@ -253,6 +267,7 @@ class Waiting:
 
     def __enter__(self) -> Self:
         self._began = clock.now()
+        self._context = otel_context.get_current()  # a coroutine may be closed in another
         return self
 
     def __exit__(
@@ -264,9 +279,9 @@ class Waiting:
         took = clock.now() - self._began
         if self._duration is not None and listeners.histograms is not None:
             facts = {POLICY_NAME: self._policy, OUTCOME: _outcome(error), **_error_type(error)}
-            listeners.histograms[self._duration.name].record(took, facts)
-        if listeners.tracer is not None and api.get_current_span().is_recording():
-            _past_span(listeners.tracer, self._span, self._policy, took, error, None)
+            _unharmed(partial(listeners.histograms[self._duration.name].record, took, facts))
+        if listeners.tracer is not None and api.get_current_span(self._context).is_recording():
+            _unharmed(partial(_past_span, listeners.tracer, self._span, self._policy, took, error, self._context))
 
 
 class LeftBehind:
@@ -287,11 +302,12 @@ class LeftBehind:
         listeners = gate.listeners()
         if listeners is not None and listeners.tracer is not None and self._context is not None:
             took = clock.now() - self._began
-            _past_span(listeners.tracer, "timeout.abandoned", self._policy, took, error, self._context)
+            name = "timeout.abandoned"
+            _unharmed(partial(_past_span, listeners.tracer, name, self._policy, took, error, self._context))
 
 
 def _past_span(
-    tracer: Tracer, name: str, policy: str, took: float, error: BaseException | None, context: Context | None
+    tracer: Tracer, name: str, policy: str, took: float, error: BaseException | None, context: Context
 ) -> None:
     """A span of what is over. Its length is measured on the monotonic clock; stepping the other is harmless."""
     begun = _wall() - int(took * 1e9)
@@ -299,41 +315,61 @@ def _past_span(
     _conclude(span, _outcome(error), error, {})
 
 
+def _unharmed(tell: Callable[[], T]) -> T | None:
+    """Tell OpenTelemetry. A sampler or processor of the user's may raise; to be watched must not change the call."""
+    try:
+        return tell()
+    except Exception as error:  # noqa: BLE001 - see above
+        report(error, "OpenTelemetry raised when it was told of a call, which goes on without it")
+        return None
+
+
 def _conclude(span: Span, outcome: str, error: BaseException | None, facts: Mapping[str, str | int]) -> None:
-    if span.is_recording():
-        if isinstance(error, Exception):
-            refusal = {REJECTED_BY: error.policy} if isinstance(error, Rejected) else {}
-            span.set_attributes({OUTCOME: outcome, **facts, **refusal, **_error_type(error)})
-            span.set_status(Status(StatusCode.ERROR, _text_of(error)))
-        elif facts:
-            span.set_attributes({OUTCOME: outcome, **facts})
-        else:
-            span.set_attribute(OUTCOME, outcome)  # a good deal quicker than several
-    span.end(_wall())
+    try:
+        if span.is_recording():
+            _tell(span, outcome, error, facts)
+    finally:
+        span.end(_wall())
+
+
+def _tell(span: Span, outcome: str, error: BaseException | None, facts: Mapping[str, str | int]) -> None:
+    if error is not None and _is(error, Exception):
+        by = peek_at(error, "policy") if _is(error, Rejected) else None
+        refusal = {REJECTED_BY: by} if isinstance(by, str) else {}
+        span.set_attributes({OUTCOME: outcome, **facts, **refusal, **_error_type(error)})
+        span.set_status(Status(StatusCode.ERROR, _text_of(error)))
+    elif facts:
+        span.set_attributes({OUTCOME: outcome, **facts})
+    else:
+        span.set_attribute(OUTCOME, outcome)  # a good deal quicker than several
+
+
+def _is(error: BaseException, kind: type[BaseException]) -> bool:
+    """Like `isinstance`, which asks the object too: what its `__class__` says, and that may raise or pose."""
+    return issubclass(type(error), kind)
 
 
 def _outcome(error: BaseException | None, *, fell_back: bool = False) -> str:
-    match error:
-        case None:
-            return "fallback" if fell_back else "success"
-        case Rejected():
-            return "rejected"
-        case TimedOut():
-            return "timeout"
-        case Exception():
-            return "error"
-        case _:
-            return "cancelled"
+    if error is None:
+        return "fallback" if fell_back else "success"
+    if _is(error, Rejected):
+        return "rejected"
+    if _is(error, TimedOut):
+        return "timeout"
+    return "error" if _is(error, Exception) else "cancelled"
 
 
 def _error_type(error: BaseException | None) -> dict[str, str]:
     """Present only on failure; a cancellation is none."""
-    return {ERROR_TYPE: _metrics.type_name(type(error))} if isinstance(error, Exception) else {}
+    if error is None or not _is(error, Exception):
+        return {}
+    return {ERROR_TYPE: _metrics.type_name(type(error))}
 
 
 def _text_of(error: BaseException) -> str:
     try:
-        return str(error)
+        # A lone surrogate cannot be sent: the exporter would lose every span of its batch.
+        return str(error)[:_LONGEST_TEXT].encode(errors="backslashreplace").decode()
     except Exception:  # noqa: BLE001 - it is the user's class, and to be watched must not change the call
         return "(its text cannot be had)"
 
