@@ -12,7 +12,6 @@ measured beside.
 
 import argparse
 import asyncio
-import functools
 import gc
 import importlib.util
 import itertools
@@ -20,15 +19,13 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
 
+from benchmarks.units import Async, Sync, aanswer, answer, apassthrough, passthrough
 from resilience import Bulkhead, CircuitBreaker, CircuitOpen, FailureRate, Pipeline, SlowRate, retry, timeout
-
-Sync = Callable[[int], int]
-Async = Callable[[int], Awaitable[int]]
 
 CALLS = 20_000
 TARGETS = {  # the ratios to reach; those of timeouts are shares of what the peer adds
@@ -41,36 +38,6 @@ TARGETS = {  # the ratios to reach; those of timeouts are shares of what the pee
     "pipeline of 3 (retry, breaker, bulkhead)": (4.7, 3.8),
     "pipeline of 5 of such": (7.3, 5.8),
 }
-
-
-def answer(x: int) -> int:
-    """The work: none."""
-    return x
-
-
-async def aanswer(x: int) -> int:
-    """The work: none."""
-    return x
-
-
-def passthrough(fn: Sync) -> Sync:
-    """The unit of plain functions."""
-
-    @functools.wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> int:
-        return fn(*args, **kwargs)
-
-    return call
-
-
-def apassthrough(fn: Async) -> Async:
-    """The unit of coroutine functions."""
-
-    @functools.wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> int:
-        return await fn(*args, **kwargs)
-
-    return call
 
 
 def policies() -> dict[str, Any]:

@@ -20,7 +20,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,11 +35,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
+from benchmarks.units import Async, Sync, aanswer, answer, apassthrough, passthrough
 from resilience import Bulkhead, CircuitBreaker, Pipeline, retry
 from resilience._gate import metering, tracing
-
-Sync = Callable[[int], int]
-Async = Callable[[int], Awaitable[int]]
 
 CALLS = 1_000
 ONE, FIVE, REPEATING = "one pattern", "pipeline of 5", "pipeline of 5 with attempts"
@@ -113,36 +111,6 @@ def ways_to_listen() -> list[Listening]:
         Listening("metrics", meters=metered()),
         Listening("spans and metrics", traced(), metered()),
     ]
-
-
-def answer(x: int) -> int:
-    """The work: none."""
-    return x
-
-
-async def aanswer(x: int) -> int:
-    """The work: none."""
-    return x
-
-
-def passthrough(fn: Sync) -> Sync:
-    """The unit of plain functions."""
-
-    @functools.wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> int:
-        return fn(*args, **kwargs)
-
-    return call
-
-
-def apassthrough(fn: Async) -> Async:
-    """The unit of coroutine functions."""
-
-    @functools.wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> int:
-        return await fn(*args, **kwargs)
-
-    return call
 
 
 def gated(fn: Sync) -> Sync:
