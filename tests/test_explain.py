@@ -43,7 +43,7 @@ def test_the_identity() -> None:
         "  (no policies: the function itself)\n"
         "worst case:     the function's own duration\n"
         "calls per call: at most 1\n"
-        "may raise:      and whatever the function raises"
+        "may raise:      whatever the function raises"
     )
 
 
@@ -166,3 +166,7 @@ def test_no_text_holds_what_is_no_number(stack: list[Traits]) -> None:
     text = explain("x", stack)
     assert "nan" not in text
     assert "inf" not in text
+
+
+def test_what_adds_no_error_raises_what_the_function_does() -> None:
+    assert "may raise:      whatever the function raises" in str(Pipeline().explain())

@@ -673,3 +673,9 @@ async def test_concurrent_tasks_of_one_function_share_nothing() -> None:
             tasks.start_soon(ask, number)
     assert answers == {n: n * 10 for n in range(8)}
     assert made == {n: n + 1 for n in range(8)}
+
+
+@pytest.mark.parametrize("inner", [Pipeline(), retry(on=OSError)], ids=["pipeline", "retry"])
+def test_a_policy_is_no_function_to_guard(inner: Any) -> None:
+    with pytest.raises(TypeError, match=r"is a policy.* write Pipeline"):
+        retry(on=OSError)(inner)

@@ -69,4 +69,4 @@ def _refusals(traits: Sequence[Traits]) -> str:
     for layer in traits:
         kinds.update(dict.fromkeys(layer.raises))
     names = [kind.__name__ + (" (cut off)" if kind is TimedOut else " (not started)") for kind in kinds]
-    return ", ".join([*names, "and whatever the function raises"])
+    return ", ".join([*names, f"{'and ' if names else ''}whatever the function raises"])

@@ -186,6 +186,8 @@ def refuse(fn: object) -> None:
     """
     if isinstance(fn, type):
         raise TypeError(f"{fn.__name__} is a class; guard the methods that make calls, not the class")
+    if isinstance(fn, Layer):
+        raise TypeError(f"{fn!r} is a policy, and a policy guards functions; to compose, write Pipeline(outer, inner)")
     if isinstance(fn, property):
         raise TypeError("a property cannot be guarded from outside; put @property above the policy")
     if not callable(fn):
