@@ -53,6 +53,7 @@ class Outbox(Generic[E]):
         return began
 
     def _next(self) -> tuple[Context, E] | None:
+        """The oldest news; with none left, the telling ends. One look decides both: posts come in at any moment."""
         with self._lock:
             self._telling = bool(self._waiting)
-            return self._waiting.popleft() if self._waiting else None
+            return self._waiting.popleft() if self._telling else None
