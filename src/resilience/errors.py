@@ -10,7 +10,17 @@ refused or cut off::
     │  ├─ RateLimited                    over the rate
     │  ├─ Throttled                      shed by an adaptive throttle
     │  └─ OutOfTime                      the deadline leaves no time to start
-    └─ TimedOut(policy, seconds)         cut off by a timeout; also a TimeoutError
+    ├─ TimedOut(policy, seconds)         cut off by a timeout; also a TimeoutError
+    └─ SagaError(saga, id)               what happened to a saga
+       ├─ SagaFailed                     it was undone; the first cause is its `__cause__`
+       ├─ SagaStuck                      something waits for an operator
+       ├─ IdConflict                     the id belongs to another saga, or to another input
+       ├─ UnknownSaga                    no saga of this id is in the journal
+       ├─ MessageRefused                 too late, or another message was first
+       ├─ DefinitionChanged              its class no longer fits its journal
+       ├─ JournalUnavailable             the journal cannot be read or written now
+       └─ LostOwnership                  another process has taken it over
+    RecordedError                        an exception of another process, as a saga's journal remembers it
     ResilienceWarning                    a doubtful use, with the better spelling in its text
 
 Every error says what refused, the limit, the actual value and the next step, and survives pickling any number of
@@ -27,13 +37,23 @@ if TYPE_CHECKING:
 __all__ = [
     "BulkheadFull",
     "CircuitOpen",
+    "DefinitionChanged",
+    "IdConflict",
+    "JournalUnavailable",
+    "LostOwnership",
+    "MessageRefused",
     "OutOfTime",
     "RateLimited",
+    "RecordedError",
     "Rejected",
     "ResilienceError",
     "ResilienceWarning",
+    "SagaError",
+    "SagaFailed",
+    "SagaStuck",
     "Throttled",
     "TimedOut",
+    "UnknownSaga",
 ]
 
 
@@ -113,3 +133,116 @@ class TimedOut(ResilienceError, TimeoutError):
     def __reduce__(self) -> tuple[Any, ...]:
         state = {key: value for key, value in self.__dict__.items() if key != "work"}
         return type(self), (self.policy, self.seconds), state
+
+
+class SagaError(ResilienceError):
+    """Something happened to a saga.
+
+    Attributes:
+        saga: The name of its class; "" if that is not known.
+        id: Its id; "" if it concerns none in particular.
+        reason: What happened, and what to do.
+    """
+
+    def __init__(self, saga: str, id: str, reason: str = "") -> None:  # noqa: A002 - it is the saga's id
+        self.args: tuple[Any, ...] = (saga, id, reason)
+        self.saga = saga
+        self.id = id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        about = f"{self.saga} {self.id!r}: " if self.saga and self.id else f"{self.saga or self.id}: "
+        return f"{about if self.saga or self.id else ''}{self.reason or 'the saga could not go on'}"
+
+
+class SagaFailed(SagaError):
+    """The saga did not complete: what it had done is undone, or settled by an operator.
+
+    Attributes:
+        cause: The first cause, which is also the `__cause__`; after a crash, a `RecordedError` that says what it was.
+        outcome: "undone", or "repaired" if an operator had to settle something.
+        undo_errors: What undos raised on the way, also if they succeeded in the end; `None` if none did.
+    """
+
+    def __init__(
+        self,
+        saga: str,
+        id: str,  # noqa: A002 - it is the saga's id
+        reason: str = "",
+        *,
+        cause: BaseException | None = None,
+        outcome: str = "undone",
+        undo_errors: ExceptionGroup[Exception] | None = None,
+    ) -> None:
+        super().__init__(saga, id, reason)
+        self.cause = cause
+        self.outcome = outcome
+        self.undo_errors = undo_errors
+
+
+class SagaStuck(SagaError):
+    """Something waits for an operator: an undo that keeps failing, a step past the point of no return that does.
+
+    Everything that does not depend on it has gone on. `python -m resilience saga show` tells what waits and why.
+
+    Attributes:
+        cause: The first cause, which is also the `__cause__`; after a crash, a `RecordedError` that says what it was.
+        parked: The steps that wait; empty where all of the saga does.
+        undo_errors: What undos raised on the way; `None` if none did.
+    """
+
+    def __init__(
+        self,
+        saga: str,
+        id: str,  # noqa: A002 - it is the saga's id
+        reason: str = "",
+        *,
+        cause: BaseException | None = None,
+        parked: tuple[str, ...] = (),
+        undo_errors: ExceptionGroup[Exception] | None = None,
+    ) -> None:
+        super().__init__(saga, id, reason)
+        self.cause = cause
+        self.parked = parked
+        self.undo_errors = undo_errors
+
+
+class IdConflict(SagaError):
+    """The id is taken: by a saga of another class, or with another input."""
+
+
+class UnknownSaga(SagaError):
+    """No saga of this id is in the journal."""
+
+
+class MessageRefused(SagaError):
+    """The saga takes no such message any more: it has ended, or another message was there first."""
+
+
+class DefinitionChanged(SagaError):
+    """The saga's class no longer fits what its journal says it has done."""
+
+
+class JournalUnavailable(SagaError):
+    """The journal cannot be read or written now; nothing that it has acknowledged is lost."""
+
+
+class LostOwnership(SagaError):
+    """Another process has taken this saga over: this one must not touch it any more."""
+
+
+class RecordedError(ResilienceError):
+    """An exception of another process, or of an earlier run, as the journal remembers it.
+
+    Attributes:
+        type_name: Its class, with the module: "builtins.ConnectionError".
+        message: Its text.
+    """
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(type_name, message)
+        self.type_name = type_name
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name
