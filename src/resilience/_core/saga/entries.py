@@ -119,18 +119,6 @@ class Failed(Entry, frozen=True, tag="failed"):
     error: Failure | None = None
 
 
-class Timer(Entry, frozen=True, tag="timer"):
-    """A durable wait began.
-
-    Attributes:
-        key: The effect's key.
-        due: When it is over, on the wall clock.
-    """
-
-    key: str
-    due: float
-
-
 class Turn(Entry, frozen=True, tag="turn"):
     """The decision to go back: from here on no step starts.
 
@@ -205,11 +193,11 @@ class End(Entry, frozen=True, tag="end"):
     outcome: Literal["completed", "undone", "repaired"]
 
 
-Record = Start | Resumed | Result | Failed | Timer | Turn | Undone | Parked | Asked | End
+Record = Start | Resumed | Result | Failed | Turn | Undone | Parked | Asked | End
 """All there are."""
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Record)
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
 def write(record: Record) -> bytes:
