@@ -11,6 +11,9 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
+NOTHING = Raw(b"null")
+"""Where there is no value."""
+
 FORMAT = 1
 """The version of what is written. A journal of a later one is refused."""
 
@@ -95,14 +98,14 @@ class Result(Entry, frozen=True, tag="result"):
     Attributes:
         step: Its name.
         outcome: How.
-        value: What it returned, if `ok`, or if that much is known.
+        value: What it returned, if `ok`.
         error: What it raised.
         trace: The trace context of its span.
     """
 
     step: str
     outcome: Outcome = "ok"
-    value: Raw | None = None
+    value: Raw = NOTHING
     error: Failure | None = None
     trace: dict[str, str] = {}
 
@@ -179,7 +182,7 @@ class Asked(Entry, frozen=True, tag="asked"):
     who: str = ""
     step: str | None = None
     reason: str = ""
-    value: Raw | None = None
+    value: Raw = NOTHING
     refused: str | None = None
 
 

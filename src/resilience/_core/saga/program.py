@@ -18,7 +18,7 @@ from typing import NamedTuple
 from msgspec import Raw
 
 from .effects import Arrival, Do, Done, Effect, Elapsed, Request, Sleep, Wait
-from .entries import Asked, End, Failed, Failure, Outcome, Parked, Record, Result, Turn, TurnReason, Undone
+from .entries import NOTHING, Asked, End, Failed, Failure, Outcome, Parked, Record, Result, Turn, TurnReason, Undone
 from .plan import Kind, Node, Plan, differences
 from .progress import Progress
 from .requests import answer
@@ -35,7 +35,8 @@ class Decision(NamedTuple):
         entries: Records to be written, durably and together, before anything else.
         effects: All that should be under way. A `Do` that is under way stays in here until its `Done` has been sent; a
             `Sleep` or `Wait` that is no longer in here is forgotten.
-        stop: The keys of those `Do`s that are to be cancelled; their `Done` is awaited all the same.
+        stop: The keys of those `Do`s that are to be cancelled; their `Done` is awaited all the same. One that was not
+            even started is answered with `no`.
         status: What the journal says of the saga from now on: "open", "stuck", or how it ended.
         ended: How it ended; `None` while it is open. Nothing that is still under way matters any more then.
     """
@@ -141,7 +142,7 @@ class Desk:
         if done.outcome == "undecodable":
             self.write(done.now, Parked(node.name, "undecodable", done.error))
         elif done.outcome == "ok":
-            value = None if done.value is None else Raw(done.value)
+            value = NOTHING if done.value is None else Raw(done.value)
             self.write(done.now, Result(node.name, "ok", value, trace=done.trace or {}))
         else:
             self._fail(node, "no" if done.outcome == "no" else "unknown", done.error, done.now, done.trace)

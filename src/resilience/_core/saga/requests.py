@@ -9,7 +9,7 @@ from typing import Protocol
 from msgspec import Raw
 
 from .effects import Request
-from .entries import Asked, End, Record, Result
+from .entries import NOTHING, Asked, End, Record, Result
 from .plan import Plan
 from .progress import Progress
 
@@ -38,12 +38,12 @@ def answer(request: Request, state: State) -> list[Record]:
     step = request.step if request.step is not None or request.verb != "skip" else _only(list(progress.parked))
     request = request._replace(step=step)
     refused = _ENDED.format(progress.ended) if progress.ended else _RULES[request.verb](request, state)
-    value = None if request.value is None else Raw(request.value)
+    value = NOTHING if request.value is None else Raw(request.value)
     asked = Asked(request.verb, request.row, request.who, step, request.reason, value, refused)
     return [asked] if refused else [asked, *_consequences(request, value, state)]
 
 
-def _consequences(request: Request, value: Raw | None, state: State) -> list[Record]:
+def _consequences(request: Request, value: Raw, state: State) -> list[Record]:
     progress, pivot = state.progress, state.plan.pivot
     if request.verb == "abort":
         return [End("repaired")]
