@@ -112,6 +112,11 @@ class Plan:
         return next((node.name for node in self.nodes if node.kind is Kind.PIVOT), None)
 
     @cached_property
+    def limited(self) -> tuple[Node, ...]:
+        """The steps that begin a nested saga with a limit of its own."""
+        return tuple(node for node in self.nodes if node.opens is not None)
+
+    @cached_property
     def shape(self) -> tuple[Shape, ...]:
         """What a journal remembers of it."""
         return tuple(Shape(node.name, node.kind.value, node.undoes, node.before) for node in self.nodes)

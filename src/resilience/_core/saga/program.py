@@ -18,7 +18,21 @@ from typing import NamedTuple
 from msgspec import Raw
 
 from .effects import Arrival, Do, Done, Effect, Elapsed, Request, Sleep, Wait
-from .entries import NOTHING, Asked, End, Failed, Failure, Outcome, Parked, Record, Result, Turn, TurnReason, Undone
+from .entries import (
+    NOTHING,
+    Asked,
+    End,
+    Failed,
+    Failure,
+    Outcome,
+    Parked,
+    Record,
+    Result,
+    Start,
+    Turn,
+    TurnReason,
+    Undone,
+)
 from .plan import Kind, Node, Plan, differences
 from .progress import Progress
 from .requests import answer
@@ -101,7 +115,7 @@ class Desk:
 
     def take_up(self, now: float) -> None:
         """Begin, or go on where another run has stopped."""
-        if self.progress.ended is not None or not self._fits(now) or not self.progress.runs:
+        if not self.progress.runs or self.progress.ended is not None or not self._fits(now):
             return
         for name in self.progress.left_open():
             self.write(now, Result(name, "unknown"))
@@ -226,7 +240,7 @@ class Desk:
         if progress.ended is not None or progress.parked:
             return
         if progress.turn is None:
-            if all(progress.succeeded(node.name) for node in self.plan.nodes):
+            if progress.complete:
                 self.write(now, End("repaired" if progress.repaired else "completed"))
         elif not progress.left_open() and not progress.to_undo():
             self.write(now, End("repaired" if progress.repaired else "undone"))
@@ -240,13 +254,11 @@ class Desk:
         effects = tuple(self._forward(now) if self.progress.turn is None else self._backward(now))
         self._under_way = {effect.key: effect for effect in effects}
         stuck = bool(self.progress.parked) and not effects
-        return Decision(entries, effects, frozenset(self._to_stop()), "stuck" if stuck else "open", None)
+        return Decision(entries, effects, self._to_stop(), "stuck" if stuck else "open", None)
 
-    def _to_stop(self) -> Iterator[str]:
-        if self.progress.turn is not None:
-            for name in self.progress.left_open():
-                if self.plan.by_name[name].interrupt:
-                    yield f"do:{name}"
+    def _to_stop(self) -> frozenset[str]:
+        left_open = self.progress.left_open()
+        return frozenset(f"do:{name}" for name in left_open if self.plan.by_name[name].interrupt)
 
     def _forward(self, now: float) -> Iterator[Effect]:
         progress = self.progress
@@ -257,8 +269,9 @@ class Desk:
             key = f"do:{name}"
             if name not in progress.parked and (not progress.paused or key in self._under_way):
                 yield from self._waits(node) if node.kind in WAITING else self._does(key, name, now)
-        if self._may_turn():
-            yield from self._deadlines()
+        start = progress.start
+        if ((start is not None and start.within is not None) or self.plan.limited) and self._may_turn():
+            yield from self._deadlines(start)
 
     def _waits(self, node: Node) -> Iterator[Effect]:
         since = self.progress.ready_since(node.name)
@@ -268,24 +281,18 @@ class Desk:
             key = f"{'within' if node.kind is Kind.MESSAGE else 'pause'}:{node.name}"
             yield Sleep(key, since + node.seconds, node.seconds)
 
-    def _deadlines(self) -> Iterator[Effect]:
-        limits = [("deadline", "start", self.progress.start.within if self.progress.start else None)]
-        limits += [
-            (f"deadline:{node.name}", node.name, node.opens) for node in self.plan.nodes if self._is_inside(node)
-        ]
+    def _deadlines(self, start: Start | None) -> Iterator[Effect]:
+        limits = [("deadline", "start", start.within if start else None)]
+        limits += [(f"deadline:{node.name}", node.name, node.opens) for node in self.plan.limited if self._inside(node)]
         for key, since, seconds in limits:
             if seconds is not None:
                 yield Sleep(key, self.progress.moment(since) + seconds, seconds)
 
-    def _is_inside(self, node: Node) -> bool:
-        """Whether a nested saga with a limit has begun and not ended."""
+    def _inside(self, node: Node) -> bool:
+        """Whether the nested saga that a step begins has begun and not ended."""
         inside = f"{node.name}."
-        return (
-            node.opens is not None
-            and self.progress.succeeded(node.name)
-            and not all(
-                self.progress.succeeded(other.name) for other in self.plan.nodes if other.name.startswith(inside)
-            )
+        return self.progress.succeeded(node.name) and not all(
+            self.progress.succeeded(other.name) for other in self.plan.nodes if other.name.startswith(inside)
         )
 
     def _backward(self, now: float) -> Iterator[Effect]:

@@ -80,6 +80,11 @@ class Progress:
         result = self.results.get(name)
         return result is not None and result.outcome == "ok"
 
+    @property
+    def complete(self) -> bool:
+        """Whether every step has ended well."""
+        return len(self.results) == len(self.plan.nodes) and all(map(self.succeeded, self.results))
+
     def ready(self) -> Iterator[str]:
         """The steps that have not ended, and whose turn it is: any of them may have begun."""
         for node in self.plan.nodes:
@@ -92,8 +97,9 @@ class Progress:
 
     def left_open(self) -> list[str]:
         """The steps that were under way at the turn and have not ended."""
-        begun = () if self.turn is None else map(self.plan.current, self.turn.begun)
-        return [name for name in begun if name not in self.results]
+        if self.turn is None or not self.turn.begun:
+            return []
+        return [name for name in map(self.plan.current, self.turn.begun) if name not in self.results]
 
     def to_undo(self) -> list[str]:
         """The steps that may have had an effect which is not taken back yet."""
