@@ -45,6 +45,7 @@ class Instrument:
         description: What it measures.
         attributes: The attributes it may have; each takes few values.
         read: The readings now, for all but a histogram. Those with the same attributes are summed.
+        buckets: The boundaries that a histogram advises.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Instrument:
     description: str
     attributes: tuple[str, ...]
     read: Callable[[], Iterable[Reading]] = tuple
+    buckets: tuple[float, ...] = BUCKETS
 
     def observe(self, _: CallbackOptions) -> list[Observation]:
         """What the SDK gets when it asks: one observation for each set of attributes."""
@@ -128,12 +130,12 @@ def _make(instrument: Instrument, meter: Meter, histograms: dict[str, Histogram]
         case "up_down_counter":
             meter.create_observable_up_down_counter(**about, callbacks=[instrument.observe])
         case "histogram":
-            histograms[instrument.name] = _histogram(partial(meter.create_histogram, **about))
+            histograms[instrument.name] = _histogram(partial(meter.create_histogram, **about), instrument.buckets)
 
 
-def _histogram(create: Callable[..., Histogram]) -> Histogram:
+def _histogram(create: Callable[..., Histogram], buckets: tuple[float, ...]) -> Histogram:
     try:
-        return create(explicit_bucket_boundaries_advisory=BUCKETS)
+        return create(explicit_bucket_boundaries_advisory=buckets)
     except TypeError:  # an API that knows no advice yet
         return create()
 

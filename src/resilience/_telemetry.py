@@ -80,8 +80,8 @@ class _Scope(ABC):
         """Begin, with a span if there is a tracer."""
         self._token = _current.set(self)
         if tracer is not None:
-            start = partial(tracer.start_span, name, attributes=attributes, start_time=_wall())
-            self._span = span = _unharmed(start)
+            start = partial(tracer.start_span, name, attributes=attributes, start_time=wall_nanoseconds())
+            self._span = span = unharmed(start)
             if span is not None:
                 self._context = otel_context.attach(api.set_span_in_context(span))
                 self.recording = span.is_recording()
@@ -97,7 +97,7 @@ class _Scope(ABC):
         if self._span is not None:
             if here:
                 otel_context.detach(self._context)
-            _unharmed(partial(_conclude, self._span, outcome, error, self.facts))
+            unharmed(partial(conclude, self._span, outcome, error, self.facts))
 
 
 _current: ContextVar[_Scope | None] = ContextVar("resilience_scope", default=None)
@@ -126,11 +126,11 @@ class ObservedCall(_Scope):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        outcome = _outcome(error, fell_back=self.fell_back)
+        outcome = outcome_of(error, fell_back=self.fell_back)
         if self._listeners.histograms is not None:
-            facts = {POLICY_NAME: self._site.name, OUTCOME: outcome, **_error_type(error)}
+            facts = {POLICY_NAME: self._site.name, OUTCOME: outcome, **error_type(error)}
             took = clock.now() - self._began
-            _unharmed(partial(self._listeners.histograms[CALL_DURATION.name].record, took, facts))
+            unharmed(partial(self._listeners.histograms[CALL_DURATION.name].record, took, facts))
         if self._numbers is not None:
             self.facts[ATTEMPT_COUNT] = peek(self._numbers) - 1
         self.close(outcome, error)
@@ -188,7 +188,7 @@ class _Attempt(_Scope):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        outcome = _outcome(error)
+        outcome = outcome_of(error)
         self._call.note_attempt(outcome)
         self.close(outcome, error)
 
@@ -278,10 +278,10 @@ class Waiting:
             return
         took = clock.now() - self._began
         if self._duration is not None and listeners.histograms is not None:
-            facts = {POLICY_NAME: self._policy, OUTCOME: _outcome(error), **_error_type(error)}
-            _unharmed(partial(listeners.histograms[self._duration.name].record, took, facts))
+            facts = {POLICY_NAME: self._policy, OUTCOME: outcome_of(error), **error_type(error)}
+            unharmed(partial(listeners.histograms[self._duration.name].record, took, facts))
         if listeners.tracer is not None and api.get_current_span(self._context).is_recording():
-            _unharmed(partial(_past_span, listeners.tracer, self._span, self._policy, took, error, self._context))
+            unharmed(partial(_past_span, listeners.tracer, self._span, self._policy, took, error, self._context))
 
 
 class LeftBehind:
@@ -303,19 +303,19 @@ class LeftBehind:
         if listeners is not None and listeners.tracer is not None and self._context is not None:
             took = clock.now() - self._began
             name = "timeout.abandoned"
-            _unharmed(partial(_past_span, listeners.tracer, name, self._policy, took, error, self._context))
+            unharmed(partial(_past_span, listeners.tracer, name, self._policy, took, error, self._context))
 
 
 def _past_span(
     tracer: Tracer, name: str, policy: str, took: float, error: BaseException | None, context: Context
 ) -> None:
     """A span of what is over. Its length is measured on the monotonic clock; stepping the other is harmless."""
-    begun = _wall() - int(took * 1e9)
+    begun = wall_nanoseconds() - int(took * 1e9)
     span = tracer.start_span(name, context, attributes={POLICY_NAME: policy}, start_time=begun)
-    _conclude(span, _outcome(error), error, {})
+    conclude(span, outcome_of(error), error, {})
 
 
-def _unharmed(tell: Callable[[], T]) -> T | None:
+def unharmed(tell: Callable[[], T]) -> T | None:
     """Tell OpenTelemetry. A sampler or processor of the user's may raise; to be watched must not change the call."""
     try:
         return tell()
@@ -324,19 +324,19 @@ def _unharmed(tell: Callable[[], T]) -> T | None:
         return None
 
 
-def _conclude(span: Span, outcome: str, error: BaseException | None, facts: Mapping[str, str | int]) -> None:
+def conclude(span: Span, outcome: str, error: BaseException | None, facts: Mapping[str, str | int]) -> None:
     try:
         if span.is_recording():
             _tell(span, outcome, error, facts)
     finally:
-        span.end(_wall())
+        span.end(wall_nanoseconds())
 
 
 def _tell(span: Span, outcome: str, error: BaseException | None, facts: Mapping[str, str | int]) -> None:
     if error is not None and _is(error, Exception):
         by = peek_at(error, "policy") if _is(error, Rejected) else None
         refusal = {REJECTED_BY: by} if isinstance(by, str) else {}
-        span.set_attributes({OUTCOME: outcome, **facts, **refusal, **_error_type(error)})
+        span.set_attributes({OUTCOME: outcome, **facts, **refusal, **error_type(error)})
         span.set_status(Status(StatusCode.ERROR, _text_of(error)))
     elif facts:
         span.set_attributes({OUTCOME: outcome, **facts})
@@ -349,7 +349,7 @@ def _is(error: BaseException, kind: type[BaseException]) -> bool:
     return issubclass(type(error), kind)
 
 
-def _outcome(error: BaseException | None, *, fell_back: bool = False) -> str:
+def outcome_of(error: BaseException | None, *, fell_back: bool = False) -> str:
     if error is None:
         return "fallback" if fell_back else "success"
     if _is(error, Rejected):
@@ -359,7 +359,7 @@ def _outcome(error: BaseException | None, *, fell_back: bool = False) -> str:
     return "error" if _is(error, Exception) else "cancelled"
 
 
-def _error_type(error: BaseException | None) -> dict[str, str]:
+def error_type(error: BaseException | None) -> dict[str, str]:
     """Present only on failure; a cancellation is none."""
     if error is None or not _is(error, Exception):
         return {}
@@ -374,6 +374,6 @@ def _text_of(error: BaseException) -> str:
         return "(its text cannot be had)"
 
 
-def _wall() -> int:
+def wall_nanoseconds() -> int:
     """Nanoseconds since 1970, as spans count them."""
     return int(clock.wall() * 1e9)

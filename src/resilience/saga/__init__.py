@@ -1,0 +1,1 @@
+"""Sagas: classes with steps that survive a crash at any line."""
