@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
-from resilience._core.saga.effects import Request
-from resilience._core.saga.entries import End, Parked, Result, Turn, Undone
+from resilience._core.saga.effects import Done, Elapsed, Request
+from resilience._core.saga.entries import End, Failure, Parked, Result, Resumed, Start, Turn, Undone
 from resilience._core.saga.plan import Kind, Node, Plan
+from resilience._core.saga.program import Decision, orchestrate
 from resilience._core.saga.progress import Progress
 from tests.saga.worlds import Fate, World, fates, plans, run
 
@@ -78,6 +80,14 @@ def test_whatever_happens_everything_is_settled(data: st.DataObject) -> None:
         settled(world, progress)
 
 
+PIVOTED = Plan(
+    "Pivoted",
+    (
+        Node("a", undoes=True),
+        Node("b", Kind.PIVOT, before=("a",), attempts=2),
+        Node("c", Kind.RETRIABLE, before=("b",), attempts=2),
+    ),
+)
 SHORT = [
     in_a_row("a", "b", "c"),
     in_a_row("a"),
@@ -87,14 +97,7 @@ SHORT = [
         "Wide",
         (Node("a", undoes=True), Node("b", undoes=True), Node("c", before=("a", "b"), needs=("a",), undoes=True)),
     ),
-    Plan(
-        "Pivoted",
-        (
-            Node("a", undoes=True),
-            Node("b", Kind.PIVOT, before=("a",), attempts=2),
-            Node("c", Kind.RETRIABLE, before=("b",), attempts=2),
-        ),
-    ),
+    PIVOTED,
 ]
 TROUBLE: list[dict[str, list[Fate]]] = [
     {},
@@ -264,3 +267,204 @@ def test_a_pause_lasts_until_its_moment_on_the_wall_clock_and_ends_once() -> Non
         ended = [at for at, record in world.rows() if isinstance(record, Result) and record.step == "cool"]
         assert len(ended) == 1
         assert 100.0 <= ended[0] - started <= 101.0  # the power was gone for a second
+
+
+def ask(plan: Plan, *rows: Any, now: float = 1_000.0) -> Any:
+    """A program that has begun, with its first decision."""
+    start = Start(plan.saga, Raw(b"1"), plan.shape, plan.within)
+    program = orchestrate(plan, [(1_000.0, start), *((1_000.0, row) for row in rows)], now, "order-42")
+    return program, next(program)
+
+
+def done(key: str, outcome: str = "ok", now: float = 1_000.0) -> Done:
+    return Done(key, outcome, b"1", None if outcome == "ok" else Failure("builtins.OSError", key), now)
+
+
+def keys(decision: Decision) -> list[str]:
+    return [effect.key for effect in decision.effects]
+
+
+WIDE = Plan(
+    "Wide",
+    (
+        Node("a", undoes=True),
+        Node("b", undoes=True, interrupt=False),
+        Node("c", undoes=True),
+        Node("d", before=("a", "b", "c")),
+    ),
+)
+
+
+@pytest.mark.scenario(33)
+def test_siblings_under_way_are_stopped_or_awaited_and_the_first_cause_stays_the_first() -> None:
+    program, decision = ask(WIDE)
+    assert keys(decision) == ["do:a", "do:b", "do:c"]
+    decision = program.send(done("do:a", "no"))
+    assert decision.stop == {"do:c"}
+    assert keys(decision) == ["do:b", "do:c"]
+    turn = decision.entries[-1]
+    assert (turn.step, turn.begun) == ("a", ("b", "c"))
+    decision = program.send(done("do:c", "unknown"))
+    assert [type(entry).__name__ for entry in decision.entries] == ["Result"]
+    assert keys(decision) == ["do:b", "undo:c"]  # independent of one another
+    decision = program.send(done("do:b"))
+    assert keys(decision) == ["undo:c", "undo:b"]
+    program.send(done("undo:b"))
+    assert program.send(done("undo:c")).ended == "undone"
+
+
+@pytest.mark.scenario(33, 8)
+def test_after_a_crash_in_the_turn_what_was_under_way_is_unknown_and_what_had_not_begun_is_left_alone() -> None:
+    turn = Turn("failed", "a", None, ("b",))
+    _, decision = ask(WIDE, Result("a", "no"), turn, Resumed())
+    assert keys(decision) == ["undo:b"]
+    assert not decision.effects[0].certain
+
+
+@pytest.mark.scenario(29)
+def test_what_cannot_be_read_is_parked_and_tried_again_on_request() -> None:
+    program, decision = ask(ORDER)
+    decision = program.send(done("do:reserve", "undecodable"))
+    assert (decision.status, keys(decision)) == ("stuck", [])
+    assert decision.entries[-1].reason == "undecodable"
+    decision = program.send(Request("retry", 1_000.0, 1, "ann"))
+    assert (decision.status, keys(decision)) == ("open", ["do:reserve"])
+
+
+@pytest.mark.scenario(29)
+def test_an_undo_that_cannot_be_read_parks_alone() -> None:
+    program, decision = ask(ORDER, Result("reserve"), Result("charge", "unknown"), Turn("failed", "charge"))
+    assert keys(decision) == ["undo:charge"]
+    decision = program.send(done("undo:charge", "undecodable"))
+    assert keys(decision) == ["undo:reserve"]
+    decision = program.send(done("undo:reserve"))
+    assert (decision.status, decision.ended) == ("stuck", None)
+
+
+@pytest.mark.parametrize("name", ["b", "c"])
+def test_past_the_point_a_step_is_tried_so_often_with_rests_and_then_parked(name: str) -> None:
+    before = [Result("a")] if name == "b" else [Result("a"), Result("b")]
+    program, decision = ask(PIVOTED, *before)
+    decision = program.send(done(f"do:{name}", "unknown"))
+    assert keys(decision) == [f"again:do:{name}"]
+    decision = program.send(Elapsed(f"again:do:{name}", 900.0))  # and the wall clock has stepped back
+    assert keys(decision) == [f"do:{name}"]
+    assert decision.effects[0].attempt == 2
+    decision = program.send(done(f"do:{name}", "unknown"))
+    assert (decision.status, keys(decision)) == ("stuck", [])
+    assert keys(program.send(Request("retry", 1_000.0, 1, "ann", name))) == [f"do:{name}"]
+
+
+def test_a_pivot_that_must_not_run_twice_parks_when_it_is_unknown() -> None:
+    plan = Plan("Once", (Node("a", undoes=True), Node("b", Kind.PIVOT, before=("a",), rerun=False)))
+    program, decision = ask(plan, Result("a"))
+    assert program.send(done("do:b", "unknown")).status == "stuck"
+    decision = program.send(Request("undo", 1_000.0, 1, "ann", reason="it did not happen"))
+    assert keys(decision) == ["undo:a"]
+
+
+@pytest.mark.scenario(15)
+def test_a_cancellation_waits_for_the_pivot_to_decide() -> None:
+    program, decision = ask(PIVOTED, Result("a"))
+    decision = program.send(Request("cancel", 1_000.0, 1, "ann"))
+    assert (decision.stop, keys(decision)) == (frozenset(), ["do:b"])
+    decision = program.send(done("do:b", "no"))
+    assert decision.entries[-1].reason == "cancelled"
+    assert keys(decision) == ["undo:a"]
+
+
+@pytest.mark.scenario(13, 14)
+def test_a_cancellation_stops_the_step_under_way_and_undoes_it_too() -> None:
+    program, _ = ask(ORDER, Result("reserve"))
+    decision = program.send(Request("cancel", 1_000.0, 1, "ann"))
+    assert (decision.stop, keys(decision)) == ({"do:charge"}, ["do:charge"])
+    refused = program.send(Request("cancel", 1_000.0, 2, "bob")).entries[0]
+    assert "already" in refused.refused
+    decision = program.send(done("do:charge", "unknown"))
+    assert [(effect.key, effect.certain) for effect in decision.effects] == [("undo:charge", False)]
+
+
+@pytest.mark.scenario(17)
+def test_a_deadline_turns_the_saga_and_does_not_hold_for_its_undo() -> None:
+    plan = in_a_row("reserve", "charge", "confirm", within=10.0)
+    program, decision = ask(plan)
+    assert keys(decision) == ["do:reserve", "deadline"]
+    assert decision.effects[1].due == 1_010.0
+    decision = program.send(Elapsed("deadline", 1_010.0))
+    assert decision.entries[-1].reason == "deadline"
+    decision = program.send(done("do:reserve"))
+    assert keys(decision) == ["undo:reserve"]
+
+
+def test_a_nested_saga_has_a_deadline_of_its_own_from_where_it_begins_to_where_it_ends() -> None:
+    plan = Plan(
+        "Outer",
+        (
+            Node("deliver", undoes=False, opens=5.0),
+            Node("deliver.load", before=("deliver",), undoes=True),
+            Node("bill", before=("deliver.load",)),
+        ),
+    )
+    program, decision = ask(plan)
+    assert keys(decision) == ["do:deliver"]
+    decision = program.send(done("do:deliver", now=1_001.0))
+    assert [(effect.key, getattr(effect, "due", None)) for effect in decision.effects] == [
+        ("do:deliver.load", None),
+        ("deadline:deliver", 1_006.0),
+    ]
+    assert keys(program.send(done("do:deliver.load"))) == ["do:bill"]
+
+
+def test_a_pause_holds_back_what_has_not_begun_and_a_resume_lets_it_go() -> None:
+    program, decision = ask(ORDER)
+    decision = program.send(Request("pause", 1_000.0, 1, "ann"))
+    assert keys(decision) == ["do:reserve"]  # it has begun
+    decision = program.send(done("do:reserve"))
+    assert (decision.status, keys(decision)) == ("open", [])
+    assert keys(program.send(Request("resume", 1_000.0, 2, "ann"))) == ["do:charge"]
+
+
+@pytest.mark.scenario(31)
+def test_a_message_that_does_not_come_in_time_turns_the_saga() -> None:
+    plan = Plan("Ask", (Node("a", undoes=True), Node("yes", Kind.MESSAGE, before=("a",), seconds=60.0)))
+    program, decision = ask(plan, Result("a"))
+    assert keys(decision) == ["wait:yes", "within:yes"]
+    assert keys(program.send(Elapsed("within:yes", 1_060.0))) == ["undo:a"]
+
+
+@pytest.mark.scenario(11)
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        (Request("skip", 0.0, 1, "ann", "charge"), "reason"),
+        (Request("skip", 0.0, 1, "ann", "reserve", "because"), "'charge'"),
+        (Request("abort", 0.0, 1, "ann"), "reason"),
+        (Request("retry", 0.0, 1, "ann", "reserve"), "'reserve'"),
+        (Request("undo", 0.0, 1, "ann"), "already"),
+        (Request("pause", 0.0, 1, "ann"), "already"),
+        (Request("resume", 0.0, 1, "ann"), "not paused"),
+    ],
+    ids=["skip without a reason", "skip another", "abort", "retry another", "undo", "pause", "resume"],
+)
+def test_a_request_that_makes_no_sense_is_refused_and_written_down(request_: Request, why: str) -> None:
+    rows = (Result("reserve"), Result("charge"), Turn("failed", "confirm"), Parked("charge", "undo-failed"))
+    program, _ = ask(ORDER, *rows, Undone("reserve"))
+    (asked,) = program.send(request_).entries
+    assert why in asked.refused
+    assert (asked.who, asked.row) == ("ann", 1)
+
+
+def test_a_skip_forward_needs_a_result_where_one_is_taken() -> None:
+    plan = Plan("Once", (Node("b", Kind.PIVOT, attempts=1, wanted=True), Node("c", Kind.RETRIABLE, before=("b",))))
+    program, _ = ask(plan)
+    program.send(done("do:b", "unknown"))
+    assert "give one" in program.send(Request("skip", 0.0, 1, "ann", None, "seen at the bank")).entries[0].refused
+    decision = program.send(Request("skip", 0.0, 2, "ann", None, "seen at the bank", b'"receipt"'))
+    assert keys(decision) == ["do:c"]
+    assert program.send(done("do:c")).ended == "repaired"
+
+
+def test_an_abort_ends_it_wherever_it_is() -> None:
+    program, _ = ask(ORDER, Result("reserve"))
+    decision = program.send(Request("abort", 0.0, 1, "ann", reason="settled by hand"))
+    assert (decision.ended, keys(decision)) == ("repaired", [])
