@@ -1,0 +1,155 @@
+"""What the steps of a class are called, and what their parameters mean: names alone, in the order of the class's body.
+
+A parameter is the result of the step of that name. The one name that is no step's is the input. Whatever is neither is a
+misspelling, and is told as one.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any, NamedTuple
+
+from ._declaration import Declared, Function, Nested, Pause, Step
+from ._wrong import label, meant, names, wrong
+
+CERTAIN = "certain"
+"""What an undo is told besides values."""
+
+
+class Use(NamedTuple):
+    """A function that is called for a step.
+
+    Attributes:
+        step: The step's name.
+        function: What is called.
+        undo: Whether it is the undo.
+    """
+
+    step: str
+    function: Function
+    undo: bool = False
+
+
+def uses_of(declared: Mapping[str, Declared]) -> Iterator[Use]:
+    """All functions of a class, step by step."""
+    for name, one in declared.items():
+        if isinstance(one, Step | Nested):
+            yield Use(name, one.function)
+        if isinstance(one, Step) and one.undone_by is not None:
+            yield Use(name, one.undone_by, undo=True)
+
+
+def declared_in(owner: type[Any]) -> dict[str, Declared]:
+    """The steps of a class, which all stand in the body of one class.
+
+    Raises:
+        TypeError: They do not, or are no steps of an object.
+    """
+    bodies = {each: _declared(each) for each in owner.__mro__}
+    homes = [each for each, found in bodies.items() if found]
+    if len(homes) > 1:
+        home, other = homes[0].__name__, homes[1].__name__
+        raise wrong(
+            owner.__name__,
+            f"has steps from two classes, {other} and {home}, and their order would be anybody's guess; write them in "
+            f"one class, or make {other} a step of its own with @nested",
+        )
+    if not homes:
+        return {}
+    declared = bodies[homes[0]]
+    _check_replaced(owner, homes[0], declared)
+    _check_spelled(owner, declared)
+    return declared
+
+
+def input_of(owner: type[Any], declared: Mapping[str, Declared]) -> str | None:
+    """The name under which steps take the saga's input; `None`: none does.
+
+    Raises:
+        TypeError: A parameter is neither the input nor the result of a step above.
+    """
+    found: dict[str, Use] = {}
+    for use in uses_of(declared):
+        for parameter in use.function.parameters:
+            if parameter in declared:
+                _check_source(parameter, use, declared)
+            elif parameter != CERTAIN or not use.undo:
+                found.setdefault(parameter, use)
+    _check_inputs(owner, found, declared)
+    return next(iter(found), None)
+
+
+def _declared(owner: type[Any]) -> dict[str, Declared]:
+    found: dict[str, Declared] = {}
+    for name, value in vars(owner).items():
+        if isinstance(value, staticmethod | classmethod) and isinstance(value.__func__, Declared):
+            kind = type(value).__name__
+            raise wrong(f"{owner.__name__}.{name}", f"a step is a method of the saga's object; leave out @{kind}")
+        if isinstance(value, Declared):
+            found[name] = value
+    return found
+
+
+def _check_replaced(owner: type[Any], home: type[Any], declared: Mapping[str, Declared]) -> None:
+    """No class below the one with the steps may put something else in the place of one."""
+    ours = {use.function.written.__name__ for use in uses_of(declared)} | declared.keys()
+    for each in owner.__mro__[: owner.__mro__.index(home)]:
+        for name in ours & vars(each).keys():
+            raise wrong(
+                f"{each.__name__}.{name}",
+                f"stands in the place of {home.__name__}.{name}, which is part of a step there; write the steps in one "
+                "class, and hand in what differs as a field of the object",
+            )
+
+
+def _check_spelled(owner: type[Any], declared: Mapping[str, Declared]) -> None:
+    seen: dict[int, str] = {}
+    for name, one in declared.items():
+        where = f"{owner.__name__}.{name}"
+        if (other := seen.setdefault(id(one), name)) != name:
+            raise wrong(where, f"is the same step as {other!r}; write a method for each")
+        if not name.isidentifier():
+            raise wrong(where, "is no name that a parameter can have; use letters, digits and underscores")
+        if name == CERTAIN:
+            raise wrong(where, f"{CERTAIN!r} is what an undo is told about its step; give the step another name")
+    for step, function, _ in uses_of(declared):
+        name = function.written.__name__
+        if name != step and name in declared:
+            raise wrong(
+                function.label, f"the undo of {step!r} has the name of a step; give it another", function.written
+            )
+
+
+def _check_source(parameter: str, use: Use, declared: Mapping[str, Declared]) -> None:
+    """A result can be taken only if there is one by then."""
+    step, function, undo = use
+    if isinstance(declared[parameter], Pause):
+        raise wrong(
+            function.label, f"{parameter!r} is a pause, and has no result; leave the parameter out", function.written
+        )
+    order = list(declared)
+    if order.index(parameter) > order.index(step):
+        what = f"an undo knows results of its step, {step!r}, and of steps" if undo else "a step takes results of steps"
+        raise wrong(function.label, f"{parameter!r} is written below it; {what} that come before", function.written)
+    if parameter == step and not undo:
+        raise wrong(
+            function.label, "takes its own result, which does not exist yet; leave the parameter out", function.written
+        )
+
+
+def _check_inputs(owner: type[Any], found: Mapping[str, Use], declared: Mapping[str, Declared]) -> None:
+    if (use := found.get(CERTAIN)) is not None:
+        raise wrong(
+            use.function.label, f"only an undo is told {CERTAIN!r}; leave the parameter out", use.function.written
+        )
+    if len(found) < 2:  # noqa: PLR2004 - one name is the input's
+        return
+    for name, use in found.items():
+        if near := meant(name, declared):
+            raise wrong(use.function.label, f"{name!r} is no step{near}", use.function.written)
+    (first, use), (second, other) = list(found.items())[:2]
+    raise wrong(
+        other.function.label,
+        f"{second!r} is no step, so it would be the saga's input; but {label(use.function.written)} calls that {first!r}. "
+        "Use one name for the input everywhere",
+        other.function.written,
+    )
