@@ -72,17 +72,17 @@ class AsyncioWaiter:
     def wake(self) -> bool:
         """Wake it, from any thread; false if its loop is closed."""
         if _running_loop() is self.home:
-            self._ring()
+            self.ring()
             return True
         try:
-            self.home.call_soon_threadsafe(self._ring)
+            self.home.call_soon_threadsafe(self.ring)
         except RuntimeError:
             return False
         return True
 
     async def wait(self, seconds: float | None) -> None:
         """Wait until woken, at most so many seconds; `None`: without limit."""
-        cancel = None if seconds is None else clock.call_later(self.home, seconds, self._ring)
+        cancel = None if seconds is None else clock.call_later(self.home, seconds, self.ring)
         try:
             await self._bell
         finally:
@@ -90,7 +90,8 @@ class AsyncioWaiter:
                 cancel()
         self._bell = self.home.create_future()
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Wake it, from its own loop."""
         if not self._bell.done():
             self._bell.set_result(None)
 
@@ -114,10 +115,10 @@ class TrioWaiter:
     def wake(self) -> bool:
         """Wake it, from any thread; false if its run is over."""
         if _trio_token(self._trio) is self.home:
-            self._ring()
+            self.ring()
             return True
         try:
-            self.home.run_sync_soon(self._ring)
+            self.home.run_sync_soon(self.ring)
         except self._trio.RunFinishedError:
             return False
         return True
@@ -133,7 +134,8 @@ class TrioWaiter:
                     cancel()
         self._bell = self._trio.Event()
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Wake it, from its own run."""
         self._bell.set()
 
 
