@@ -45,7 +45,7 @@ SHARES = {Fault.UNAVAILABLE: 0.08, Fault.STALL: 0.03, Fault.LOST: 0.07}
 """How many of the calls meet each fault."""
 
 UNLUCKY = 0.05
-"""The share of steps that meet nothing but faults until the saga gives up."""
+"""The share of steps that meet nothing but one kind of fault until the saga gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,7 @@ class Script:
         return Order(f"order-{number}", dice.choice(CUSTOMERS), item, count, count * ITEMS[item], city)
 
     def _fault(self, key: str, nth: int, dice: Random) -> Fault:
-        if nth <= TRIES and not key.endswith("/undo") and Random(f"{self.seed}/{key}").random() < UNLUCKY:
-            return dice.choice(tuple(SHARES))
+        luck = Random(f"{self.seed}/{key}")
+        if nth <= TRIES and not key.endswith("/undo") and luck.random() < UNLUCKY:
+            return luck.choice(tuple(SHARES))
         return dice.choices((*SHARES, Fault.NONE), (*SHARES.values(), 1 - sum(SHARES.values())))[0]

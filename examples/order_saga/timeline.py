@@ -114,18 +114,24 @@ def _record(entry: Entry) -> str:
 
 
 def _lanes(story: list[Mark]) -> Iterator[Text]:
-    begin, end = story[0].at, story[-1].at
-    scale = (COLUMNS - 1) / max(end - begin, 1e-9)
-    kills = [int((mark.at - begin) * scale) for mark in story if mark.sign == KILL]
+    placed = list(zip(_places([mark.at for mark in story]), story, strict=True))
     for lane in LANES:
         cells = [Text("─", "dim") for _ in range(COLUMNS)]
-        for mark in story:
-            if mark.lane == lane:
-                cells[int((mark.at - begin) * scale)] = Text(mark.sign, "bold")
-        for place in kills:
-            cells[place] = Text(KILL, "bold red")
+        for place, mark in placed:
+            if mark.sign == KILL:
+                cells[place] = Text(KILL, "bold red")
+            elif mark.lane == lane:
+                cells[place] = Text(mark.sign, "bold")
         yield Text.assemble(f"{lane:>10}  ", *cells)
-    yield Text(f"{'':>10}  {'0 s':<{COLUMNS - 8}}{end - begin:6.2f} s", "dim")
+    yield Text(f"{'':>10}  {'0 s':<{COLUMNS - 8}}{story[-1].at - story[0].at:6.2f} s", "dim")
+
+
+def _places(times: list[float]) -> Iterator[int]:
+    """Columns, in proportion to time, but for a little room that each mark has for itself."""
+    begin, lasted = times[0], max(times[-1] - times[0], 1e-9)
+    room = min(2, (COLUMNS - 1) // len(times))
+    scale = (COLUMNS - 1 - room * (len(times) - 1)) / lasted
+    yield from (int((at - begin) * scale) + room * number for number, at in enumerate(times))
 
 
 def _story(story: list[Mark]) -> Table:
