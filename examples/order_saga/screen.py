@@ -16,8 +16,8 @@ from .board import Board, State
 FRAMES = 10
 """Pictures per second on a terminal."""
 
-WIDTH, ROW = 88, 40
-"""Columns of the panel, and orders in a row of squares."""
+WIDEST, FRAME = 88, 6
+"""Columns of the panel at most, and what of them is its frame."""
 
 LOOKS = {
     State.WAITING: ("·", "#6e7781"),
@@ -40,9 +40,9 @@ def watch(board: Board, running: Callable[[], bool], console: Console) -> None:
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while running():
-                live.update(frame(board), refresh=True)
+                live.update(frame(board, console.width), refresh=True)
                 time.sleep(1 / FRAMES)
-        console.print(frame(board))
+        console.print(frame(board, console.width))
     else:
         _lines(board, running, console)
 
@@ -67,12 +67,13 @@ def line(board: Board, second: int) -> str:
     )
 
 
-def frame(board: Board) -> RenderableType:
+def frame(board: Board, width: int) -> RenderableType:
     """The panel at one moment."""
-    states = list(board.states.items())
-    squares = Text("\n").join(_squares(board, states[first : first + ROW]) for first in range(0, len(states), ROW))
+    states, width = list(board.states.items()), min(width, WIDEST)
+    row = max(10, (width - FRAME) // 2 // 10 * 10)  # a square takes two columns, and tens are easy to count
+    squares = Text("\n").join(_squares(board, states[first : first + row]) for first in range(0, len(states), row))
     body = Group(squares, "", _legend(board), "", _kills(board))
-    return Panel(body, title=f"{len(states)} orders, {board.ended} ended", width=WIDTH, padding=(1, 2))
+    return Panel(body, title=f"{len(states)} orders, {board.ended} ended", width=width, padding=(1, 2))
 
 
 def _squares(board: Board, states: list[tuple[str, State]]) -> Text:

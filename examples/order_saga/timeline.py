@@ -16,7 +16,7 @@ from .books import UNDO, Books, Entry, Move
 from .participants import PARTICIPANTS
 from .script import Fault
 
-COLUMNS = 72
+COLUMNS = 64
 """The width of the drawing."""
 
 LANES = (*PARTICIPANTS, "journal")
