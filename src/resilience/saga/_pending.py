@@ -21,18 +21,23 @@ _OWED: Any = object()
 
 
 class Pending(Generic[T]):
-    """An answer that may still be owed. A journal makes and settles it; whoever asked waits for it."""
+    """An answer that may still be owed. A journal makes and settles it; whoever asked waits for it.
 
-    __slots__ = ("_answer", "_waiters")
+    Attributes:
+        answer: The answer, once it is `done`; `settle_all` sets it.
+        waiters: Who waits for it.
+    """
+
+    __slots__ = ("answer", "waiters")
 
     def __init__(self) -> None:
-        self._answer: T | Exception = _OWED
-        self._waiters: list[threading.Lock | AsyncioWaiter | TrioWaiter] = []
+        self.answer: T | Exception = _OWED
+        self.waiters: list[threading.Lock | AsyncioWaiter | TrioWaiter] = []
 
     @property
     def done(self) -> bool:
         """Whether it has its answer."""
-        return self._answer is not _OWED
+        return self.answer is not _OWED
 
     def settle(self, answer: T | Exception) -> None:
         """Give the answer, and wake whoever waits for it; an exception is raised there."""
@@ -44,35 +49,35 @@ class Pending(Generic[T]):
         Raises:
             SagaError: What the journal answered instead.
         """
-        if self._answer is _OWED:
+        if self.answer is _OWED:
             bell = threading.Lock()
             bell.acquire()
-            self._waiters.append(bell)
-            if self._answer is _OWED:  # else it came between the two looks, and nobody rings
+            self.waiters.append(bell)
+            if self.answer is _OWED:  # else it came between the two looks, and nobody rings
                 clock.acquire(bell, None)
         return self._given()
 
     def __await__(self) -> Generator[Any, Any, T]:
-        if self._answer is _OWED:
+        if self.answer is _OWED:
             yield from self._come().__await__()
         return self._given()
 
     async def _come(self) -> None:
         waiter = task_waiter()
-        self._waiters.append(waiter)
-        while self._answer is _OWED:
+        self.waiters.append(waiter)
+        while self.answer is _OWED:
             await waiter.wait(None)
 
     def _given(self) -> T:
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        return self._answer
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
 def settled(answer: T | Exception) -> Pending[T]:
     """One that has its answer from the beginning."""
     pending: Pending[T] = Pending()
-    pending._answer = answer
+    pending.answer = answer
     return pending
 
 
@@ -80,8 +85,8 @@ def settle_all(answers: Iterable[tuple[Pending[Any], Any]]) -> None:
     """Give all these answers, and wake whoever waits for one of them: one wake-up for each event loop."""
     homes: dict[Any, list[AsyncioWaiter | TrioWaiter]] = {}
     for pending, answer in answers:
-        pending._answer = answer
-        for waiter in pending._waiters:
+        pending.answer = answer
+        for waiter in pending.waiters:
             if isinstance(waiter, AsyncioWaiter | TrioWaiter):
                 homes.setdefault(waiter.home, []).append(waiter)
             else:
