@@ -33,10 +33,12 @@ from .._core.saga.entries import Outcome
 from .._core.saga.plan import Plan
 from .._matching import Matcher
 from ..errors import Rejected
-from ._declaration import Declared, Definition, Function, Message, Nested, NoEffect, Step
+from ._declaration import Declared, Definition, Message, Nested
+from ._function import Function
 from ._names import CERTAIN, Use, uses_of
 from ._outline import Class, outline_of
 from ._signature import hints_of
+from ._step import NoEffect, Step
 from ._types import arguments, fits, shown
 from ._values import Codec, codec_for
 from ._wrong import meant, wrong
@@ -294,8 +296,8 @@ class _Types:
         elif parameter == use.step and not fits(NoneType, hint):
             raise wrong(
                 where,
-                f"{parameter!r} may have had its effect without anybody knowing its result (a lost reply, a timeout), and "
-                f"then its undo is given None; write '{parameter}: {shown(hint)} | None'",
+                f"the result of {parameter!r} may be unknown (a lost reply, a timeout), and is None then; write "
+                f"'{parameter}: {shown(hint)} | None'",
                 function,
             )
 
@@ -323,8 +325,8 @@ class _Types:
         if not fits(self._results[last], self._output):
             raise wrong(
                 self._owner.__name__,
-                f"returns {shown(self._output)}, and the step written last, {last!r}, gives {shown(self._results[last])}; "
-                "the last step gives the saga's output",
+                f"returns {shown(self._output)}, and {last!r} gives {shown(self._results[last])}; the step written last "
+                "gives what the saga returns",
             )
 
 

@@ -1,6 +1,6 @@
 """Which call of which saga is under way here: what `self.id`, `self.key` and `current_key()` answer.
 
-It is kept beside the saga's object, not on it, so that one object may run any number of sagas at once, and may be frozen.
+It is kept beside the saga's object, not on it, so that one object may run any number of sagas at once, and be frozen.
 A `ContextVar` follows the call into tasks, and into threads that are given its context.
 """
 

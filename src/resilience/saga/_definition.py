@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from .. import _checks
 from ._blueprint import blueprint_of
-from ._declaration import ClassOptions, Definition, Input, Message, Output, Pause, Seconds, T
+from ._declaration import ClassOptions, Definition, Input, Message, Output, Pause, T
 from ._names import declared_in
 from ._signature import UnresolvedError, annotated
 from ._wrong import wrong
@@ -67,7 +67,7 @@ class Saga(Definition[Input, Output]):
         cls,
         *,
         name: str | None = None,
-        within: Seconds | None = None,
+        within: _checks.Seconds | None = None,
         renamed: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
@@ -95,7 +95,7 @@ class Saga(Definition[Input, Output]):
         *,
         id: str | None = None,  # noqa: A002 - it is the saga's id
         journal: "Journal | None" = None,
-        within: Seconds | None = None,
+        within: _checks.Seconds | None = None,
     ) -> Output:
         """Run it to its end; take it up, if one of this id was left.
 
@@ -128,7 +128,7 @@ class Saga(Definition[Input, Output]):
         *,
         id: str | None = None,  # noqa: A002 - it is the saga's id
         journal: "Journal | None" = None,
-        within: Seconds | None = None,
+        within: _checks.Seconds | None = None,
     ) -> Output:
         """Run it to its end, in plain code: `run` for a saga without coroutine functions.
 
@@ -146,7 +146,7 @@ class Saga(Definition[Input, Output]):
         *,
         id: str | None = None,  # noqa: A002 - it is the saga's id
         journal: "Journal",
-        within: Seconds | None = None,
+        within: _checks.Seconds | None = None,
     ) -> "SagaHandle[Output]":
         """Have it begun, durably, and go on with other things; a `SagaRunner` on the same journal runs it.
 
@@ -175,7 +175,7 @@ class Saga(Definition[Input, Output]):
         *,
         id: str | None = None,  # noqa: A002 - it is the saga's id
         journal: "Journal",
-        within: Seconds | None = None,
+        within: _checks.Seconds | None = None,
     ) -> "SyncSagaHandle[Output]":
         """Have it begun, in plain code: as `start`."""
         from . import _run  # noqa: PLC0415

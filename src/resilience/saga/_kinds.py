@@ -4,12 +4,13 @@ After a pivot has succeeded, or a retriable step has begun, there is no way back
 beside them, that could fail for good, or that would have to be undone.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from .._core.saga.plan import Kind, Node, Plan
-from ._declaration import Declared, Step
+from ._declaration import Declared
+from ._step import Step
 from ._wrong import names, wrong
 
 
@@ -116,6 +117,6 @@ class _Kinds:
             name = node.name.rpartition(".")[2]
             raise self._wrong(
                 node.name,
-                f"has no undo, and {later[0]!r} may fail after it; write @{name}.undo above a method that takes it back, "
-                "or undo=None if there is nothing to take back",
+                f"has no undo, and {later[0]!r} may fail after it; put @{name}.undo above a method that takes it back, or "
+                "write @step(undo=None) if there is nothing to take back",
             )

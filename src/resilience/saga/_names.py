@@ -1,15 +1,16 @@
 """What the steps of a class are called, and what their parameters mean: names alone, in the order of the class's body.
 
-A parameter is the result of the step of that name. The one name that is no step's is the input. Whatever is neither is a
-misspelling, and is told as one.
+A parameter is the result of the step of that name. The one name that is no step's is the input. What is neither is
+misspelled, and that is what is said of it.
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from typing import Any, NamedTuple
 
-from ._declaration import Declared, Function, Nested, Pause, Step
-from ._wrong import label, meant, names, wrong
+from ._declaration import Declared, Nested, Pause
+from ._function import Function
+from ._step import Step
+from ._wrong import label, meant, wrong
 
 CERTAIN = "certain"
 """What an undo is told besides values."""
@@ -35,7 +36,7 @@ def uses_of(declared: Mapping[str, Declared]) -> Iterator[Use]:
         if isinstance(one, Step | Nested):
             yield Use(name, one.function)
         if isinstance(one, Step) and one.undone_by is not None:
-            yield Use(name, one.undone_by, undo=True)
+            yield Use(name, one.undone_by.function, undo=True)
 
 
 def declared_in(owner: type[Any]) -> dict[str, Declared]:
@@ -61,20 +62,20 @@ def declared_in(owner: type[Any]) -> dict[str, Declared]:
     return declared
 
 
-def input_of(owner: type[Any], declared: Mapping[str, Declared]) -> str | None:
+def input_of(declared: Mapping[str, Declared]) -> str | None:
     """The name under which steps take the saga's input; `None`: none does.
 
     Raises:
         TypeError: A parameter is neither the input nor the result of a step above.
     """
-    found: dict[str, Use] = {}
+    found: dict[str, list[Use]] = {}
     for use in uses_of(declared):
         for parameter in use.function.parameters:
             if parameter in declared:
                 _check_source(parameter, use, declared)
             elif parameter != CERTAIN or not use.undo:
-                found.setdefault(parameter, use)
-    _check_inputs(owner, found, declared)
+                found.setdefault(parameter, []).append(use)
+    _check_inputs(found, declared)
     return next(iter(found), None)
 
 
@@ -136,20 +137,20 @@ def _check_source(parameter: str, use: Use, declared: Mapping[str, Declared]) ->
         )
 
 
-def _check_inputs(owner: type[Any], found: Mapping[str, Use], declared: Mapping[str, Declared]) -> None:
-    if (use := found.get(CERTAIN)) is not None:
+def _check_inputs(found: Mapping[str, list[Use]], declared: Mapping[str, Declared]) -> None:
+    for use in found.get(CERTAIN, ()):
         raise wrong(
             use.function.label, f"only an undo is told {CERTAIN!r}; leave the parameter out", use.function.written
         )
-    if len(found) < 2:  # noqa: PLR2004 - one name is the input's
-        return
-    for name, use in found.items():
-        if near := meant(name, declared):
-            raise wrong(use.function.label, f"{name!r} is no step{near}", use.function.written)
-    (first, use), (second, other) = list(found.items())[:2]
-    raise wrong(
-        other.function.label,
-        f"{second!r} is no step, so it would be the saga's input; but {label(use.function.written)} calls that {first!r}. "
-        "Use one name for the input everywhere",
-        other.function.written,
-    )
+    usual = max(found, key=lambda name: len(found[name]), default="")
+    for name in found.keys() - {usual}:
+        function = found[name][0].function
+        near = meant(name, declared)
+        raise wrong(
+            function.label,
+            f"{name!r} is no step{near}"
+            if near
+            else f"{name!r} is no step, and the saga's input is called {usual!r} in {found[usual][0].function.label}; use "
+            "one name for it",
+            function.written,
+        )

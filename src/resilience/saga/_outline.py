@@ -13,10 +13,11 @@ from functools import cached_property
 from typing import Any, get_args, get_origin
 
 from .._core.saga.plan import Kind, Node, Plan
-from ._declaration import Declared, Definition, Message, Nested, Pause, Step
+from ._declaration import Declared, Definition, Message, Nested, Pause
 from ._kinds import settle
 from ._names import declared_in, input_of, uses_of
 from ._signature import hints_of
+from ._step import Step
 from ._wrong import meant, names, wrong
 
 Class = type[Definition[Any, Any]]
@@ -45,7 +46,7 @@ class Outline:
     @cached_property
     def output(self) -> str:
         """The step in the plan whose result the saga returns: the one written last."""
-        return self.gives[next(reversed(self.gives))]
+        return self.gives[[*self.gives][-1]]
 
 
 def outline_of(owner: Class, inside: tuple[Class, ...] = ()) -> Outline:
@@ -62,7 +63,7 @@ def outline_of(owner: Class, inside: tuple[Class, ...] = ()) -> Outline:
     declared = declared_in(owner)
     if not declared:
         raise wrong(owner.__name__, "has no steps; put @step above the methods that are steps")
-    taken = input_of(owner, declared)
+    taken = input_of(declared)
     children = {name: _child(owner, one, (*inside, owner)) for name, one in declared.items() if isinstance(one, Nested)}
     graph = _Graph(owner, declared)
     for name, one in declared.items():
@@ -122,15 +123,15 @@ class _Graph:
             if undo and beside:
                 raise wrong(
                     function.label,
-                    f"{beside[0]!r} runs beside {step!r}, so it may have no result by then; let {step!r} come after it: "
-                    f"after={beside[0]}",
+                    f"{beside[0]!r} runs beside {step!r}, and may have no result by then; let {step!r} come after it, or "
+                    "leave the parameter out",
                     function.written,
                 )
             self._taken.update(sources)
 
     def marked(self) -> tuple[Node, ...]:
         """The steps, those marked whose result is taken."""
-        self._taken.add(self.gives[next(reversed(self.gives))])
+        self._taken.add(self.gives[[*self.gives][-1]])
         return tuple(replace(node, wanted=node.wanted or node.name in self._taken) for node in self.nodes.values())
 
     def _inline(self, name: str, child: Outline) -> None:

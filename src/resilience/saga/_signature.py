@@ -13,8 +13,9 @@ from typing import Any
 from ._wrong import Written, label, wrong
 
 if sys.version_info >= (3, 14):
-    from annotationlib import Format, get_annotations
     from functools import partial
+
+    from annotationlib import Format, get_annotations
 
     _signature = partial(inspect.signature, annotation_format=Format.FORWARDREF)
     _annotations = partial(get_annotations, format=Format.FORWARDREF)
@@ -22,6 +23,7 @@ else:
     _signature = inspect.signature
     _annotations = inspect.get_annotations
 
+_BY_PLACE = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _BY_NAME = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 
 
@@ -36,10 +38,11 @@ def parameters_of(function: Written) -> tuple[str, ...]:
         TypeError: They cannot be filled by name, or lack annotations.
     """
     where = label(function)
-    this, *taken = _signature(function).parameters.values() or [None]
-    if this is None or this.kind not in {this.POSITIONAL_ONLY, this.POSITIONAL_OR_KEYWORD}:
+    all_parameters = list(_signature(function).parameters.values())
+    if not all_parameters or all_parameters[0].kind not in _BY_PLACE:
         name = where.rpartition(".")[2]
         raise wrong(where, f"is a method, so its first parameter is self; write 'def {name}(self, ...)'", function)
+    taken = all_parameters[1:]
     for parameter in taken:
         _check_parameter(where, parameter, function)
     return tuple(parameter.name for parameter in taken)
@@ -117,6 +120,6 @@ def _resolved(holder: Any, where: str, local: Mapping[str, Any], module: dict[st
         return typing.get_type_hints(holder, module, dict(local), include_extras=True)
     except (NameError, AttributeError) as error:
         raise UnresolvedError(
-            f"{where}: its annotations cannot be resolved: {error}; a saga's types are needed at run time, so define or "
+            f"{where}: its annotations cannot be resolved: {error}. A saga's types are needed at run time: define or "
             "import them in the module, outside of functions and of 'if TYPE_CHECKING:'"
         ) from error
