@@ -5,6 +5,7 @@ ever waits: a virtual clock changes every policy at once. The clock is monotonic
 nothing here. Nothing else in the library may ask for the time, sleep, or draw a random number.
 """
 
+import os
 import random
 import threading
 import time
@@ -121,3 +122,13 @@ def _nothing() -> None:
 
 clock = _TheClock(SystemClock())
 """The clock that policies read: `clock.now()`, `clock.sleep(1.0)`."""
+
+elsewhere: dict[object, int | None] = {}
+"""What somebody waits for while another thread is at work on it, in real time: a test's clock does not leap meanwhile.
+
+A key for each wait, set before it and taken away by whoever waited, once that one runs again. The value is the ident of
+the thread at work, where it is known: should that one wait for the clock itself, then time is what it needs.
+"""
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=elsewhere.clear)

@@ -5,6 +5,9 @@ thread with `wait`, a task of asyncio or trio with `await`. A batch is settled w
 one for each answer: at thousands of commits a second, waking is what costs.
 
 Somebody who stops waiting, a cancelled task, disturbs nobody else, and may wait again.
+
+A journal works in real time, also where a test has made time virtual: whoever waits is noted in `elsewhere`, so that a
+virtual clock stands still meanwhile.
 """
 
 import contextlib
@@ -12,10 +15,12 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Generic, TypeVar
 
-from .._clock import clock
+from .._clock import clock, elsewhere
 from .._waiters import AsyncioWaiter, TrioWaiter, task_waiter
 
 T = TypeVar("T")
+
+_Waiter = threading.Lock | AsyncioWaiter | TrioWaiter
 
 _OWED: Any = object()
 
@@ -23,16 +28,22 @@ _OWED: Any = object()
 class Pending(Generic[T]):
     """An answer that may still be owed. A journal makes and settles it; whoever asked waits for it.
 
+    Args:
+        timed: Whether the answer comes by the library's clock, rather than by another thread's work. Only for journals
+            that play slow in a test: a virtual clock may leap while somebody waits for such an answer.
+
     Attributes:
         answer: The answer, once it is `done`; `settle_all` sets it.
+        timed: As given.
         waiters: Who waits for it.
     """
 
-    __slots__ = ("answer", "waiters")
+    __slots__ = ("answer", "timed", "waiters")
 
-    def __init__(self) -> None:
+    def __init__(self, *, timed: bool = False) -> None:
+        self.timed = timed
         self.answer: T | Exception = _OWED
-        self.waiters: list[threading.Lock | AsyncioWaiter | TrioWaiter] = []
+        self.waiters: list[_Waiter] = []
 
     @property
     def done(self) -> bool:
@@ -52,9 +63,12 @@ class Pending(Generic[T]):
         if self.answer is _OWED:
             bell = threading.Lock()
             bell.acquire()
-            self.waiters.append(bell)
-            if self.answer is _OWED:  # else it came between the two looks, and nobody rings
-                clock.acquire(bell, None)
+            try:
+                self._wait_as(bell)
+                if self.answer is _OWED:  # else it came between the two looks, and nobody rings
+                    clock.acquire(bell, None)
+            finally:
+                elsewhere.pop(bell, None)
         return self._given()
 
     def __await__(self) -> Generator[Any, Any, T]:
@@ -64,9 +78,17 @@ class Pending(Generic[T]):
 
     async def _come(self) -> None:
         waiter = task_waiter()
+        try:
+            self._wait_as(waiter)
+            while self.answer is _OWED:
+                await waiter.wait(None)
+        finally:
+            elsewhere.pop(waiter, None)
+
+    def _wait_as(self, waiter: _Waiter) -> None:
+        if not self.timed:
+            elsewhere[waiter] = None
         self.waiters.append(waiter)
-        while self.answer is _OWED:
-            await waiter.wait(None)
 
     def _given(self) -> T:
         if isinstance(self.answer, Exception):
@@ -82,7 +104,11 @@ def settled(answer: T | Exception) -> Pending[T]:
 
 
 def settle_all(answers: Iterable[tuple[Pending[Any], Any]]) -> None:
-    """Give all these answers, and wake whoever waits for one of them: one wake-up for each event loop."""
+    """Give all these answers, and wake whoever waits for one of them: one wake-up for each event loop.
+
+    Args:
+        answers: What was owed, and the answer; the exception, where it is raised instead.
+    """
     homes: dict[Any, list[AsyncioWaiter | TrioWaiter]] = {}
     for pending, answer in answers:
         pending.answer = answer

@@ -22,8 +22,8 @@ class Home(Protocol):
         """Run the function there; at once if this is there."""
         ...
 
-    def when_idle(self, leap: Callable[[], bool], patience: float) -> None:
-        """Call `leap` there whenever all tasks are blocked, until it answers false."""
+    def when_idle(self, leap: Callable[[], bool], patience: float, busy: Callable[[], bool]) -> None:
+        """Call `leap` there whenever all tasks are blocked and nothing is `busy`, until it answers false."""
         ...
 
 
@@ -59,14 +59,14 @@ class AsyncioHome:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
                 self._loop.call_soon_threadsafe(function)
 
-    def when_idle(self, leap: Callable[[], bool], patience: float) -> None:
+    def when_idle(self, leap: Callable[[], bool], patience: float, busy: Callable[[], bool]) -> None:
         """See `Home.when_idle`."""
         idle_since = 0.0
         turns = 0
 
         def look() -> None:
             nonlocal turns, idle_since
-            if turns == 0 or self._ready:
+            if turns == 0 or self._ready or busy():
                 turns, idle_since = 0, self._loop.time()
             turns += 1
             if turns > _IDLE_TURNS and self._loop.time() - idle_since >= patience:
@@ -99,13 +99,13 @@ class TrioHome:
             with contextlib.suppress(self._trio.RunFinishedError):
                 self._token.run_sync_soon(function)
 
-    def when_idle(self, leap: Callable[[], bool], patience: float) -> None:
+    def when_idle(self, leap: Callable[[], bool], patience: float, busy: Callable[[], bool]) -> None:
         """See `Home.when_idle`."""
         import trio.testing  # noqa: PLC0415 - only where trio already runs
 
         async def look() -> None:
             await trio.testing.wait_all_tasks_blocked(cushion=patience)
-            while leap():
+            while busy() or leap():
                 await trio.testing.wait_all_tasks_blocked(cushion=patience)
 
         self._trio.lowlevel.spawn_system_task(look)

@@ -2,7 +2,8 @@
 
 Timers lie in a heap. `advance` moves the time and runs what comes due, in order. By itself the clock leaps to the next
 timer when nothing else can happen: in an event loop once every task is blocked (as trio's `MockClock` does with
-`autojump`), for a thread that waits once every other thread stands still. Nothing here waits for real.
+`autojump`), for a thread that waits once every other thread stands still. While somebody waits for work in another
+thread (`elsewhere`), something else can happen, and it does not leap. Nothing here waits for real.
 """
 
 import heapq
@@ -16,7 +17,7 @@ import anyio
 import anyio.lowlevel
 
 from .. import _checks
-from .._clock import CancelScope
+from .._clock import CancelScope, elsewhere
 from ._homes import Home, current_home
 from ._standstill import Standstill
 
@@ -110,7 +111,7 @@ class VirtualClock:
             while not lock.acquire(blocking=False):
                 if self._now >= ends:
                     return False
-                if not (self._autojump and others.look() and self._step(others)) and lock.acquire(timeout=_GLANCE):
+                if not (self._autojump and self._step(others)) and lock.acquire(timeout=_GLANCE):
                     return True
             return True
         finally:
@@ -132,7 +133,7 @@ class VirtualClock:
         cancel = self._at(self._now + seconds, lambda: home.run(function))
         if self._autojump and home not in self._watched:
             self._watched.add(home)
-            home.when_idle(lambda: self._leap(home), self._patience)
+            home.when_idle(lambda: self._leap(home), self._patience, self._is_busy)
         return cancel
 
     def _at(self, when: float, function: Callable[[], None]) -> Callable[[], None]:
@@ -178,12 +179,22 @@ class VirtualClock:
         self._move_to(when)
         return True
 
+    def _is_busy(self) -> bool:
+        """Whether work that somebody waits for goes on in another thread, which does not itself wait here."""
+        asleep = self._asleep_threads()
+        return any(thread not in asleep for thread in list(elsewhere.values()))
+
     def _asleep_threads(self) -> set[int]:
         """The threads that wait here, and whose time has not come."""
         return {ident for ident, ends in list(self._waiting.items()) if ends > self._now}
 
     def _step(self, others: Standstill) -> bool:
-        """No thread moves: go to the next timer. False if there is none, and another thread may yet wake up."""
+        """Go to the next timer, if no thread moves. False if one does, or there is no timer and one may yet wake up."""
+        if self._is_busy():  # and may look as if it stood still, where it waits for a disk
+            others.forget()
+            return False
+        if not others.look():
+            return False
         with self._lock:
             when = self._next()
         if when is not None:
