@@ -1,9 +1,9 @@
 """What is done to the tables of a journal, within a transaction that somebody else opens and ends.
 
-Sagas that this journal object owns are known here by heart: their number, where their next record goes, what their row
-says. Nobody else may write to them, so nothing of that need be read again; that it is still so, one look at the
-journal's own row among the owners tells, once for each transaction. To take over from a dead owner is to delete its
-row: it may be dead, or merely believed dead; in either case it writes no more.
+Sagas that this journal object owns are known here by heart: their number, and what their row says. Nobody else may
+write to them, so nothing of that need be read again; that it is still so, one look at the journal's own row among the
+owners tells, once for each transaction. To take over from a dead owner is to delete its row: it may be dead, or merely
+believed dead; in either case it writes no more.
 
 Records, new sagas and changes of status are gathered and written together at the end. Whatever must read what another
 job of the same transaction may have written has them written first. A refusal is raised before anything is changed.
@@ -36,21 +36,16 @@ class More(NamedTuple):
     arguments: tuple[object, ...]
 
 
-class Held:
+class Held(NamedTuple):
     """A saga that this journal owns.
 
     Attributes:
         number: Its row.
-        next: Where its next record goes. There may be gaps, where a transaction failed.
         status: What its row says.
     """
 
-    __slots__ = ("next", "number", "status")
-
-    def __init__(self, number: int, next: int, status: str) -> None:  # noqa: A002 - it is the next one
-        self.number = number
-        self.next = next
-        self.status = status
+    number: int
+    status: str
 
 
 class Found(NamedTuple):
@@ -69,7 +64,7 @@ class Ledger:
     Attributes:
         held: The sagas that are ours, by id.
         owner: Our number; `None` while we have none.
-        posted: Whether the transaction wrote letters.
+        posted: Whether letters were written; whoever tells of them sets it back.
 
     Args:
         connection: To the database.
@@ -87,7 +82,7 @@ class Ledger:
         self._next: int | None = None
         self._enlisted = False
         self._sagas = Rows("sagas (number, id, saga, status, owner, started)")
-        self._entries = Rows("entries (saga, n, at, body)")
+        self._entries = Rows("entries (saga, at, body)")
         self._statuses: dict[int, str] = {}
         self._before: list[tuple[str, Held | None]] = []
 
@@ -97,7 +92,7 @@ class Ledger:
         Args:
             taking: The ids that are to be started or opened in it.
         """
-        self._now, self._next, self._enlisted, self.posted = clock.wall(), None, False, False
+        self._now, self._next, self._enlisted = clock.wall(), None, False
         self._before.clear()
         if self.owner is not None and not is_listed(self._connection, self.owner):
             self.resign()
@@ -134,8 +129,8 @@ class Ledger:
         number, self._next = self._next, self._next + 1
         self._taken.add(id_)
         self._sagas.values += (number, id_, saga, OPEN, self.owner, self._now)
-        self._entries.values += (number, 0, self._now, body)
-        self._hold(id_, Held(number, 1, OPEN))
+        self._entries.values += (number, self._now, body)
+        self._hold(id_, Held(number, OPEN))
         return Opened([Row(self._now, body)], [], created=True, owned=True)
 
     def open(self, id_: str, body: bytes | None) -> Opened | None:
@@ -147,14 +142,12 @@ class Ledger:
         held = self.held.get(id_)
         if held is None:
             raise LostOwnership("", id_, "this journal does not own it, or does not any more: another one took it over")
-        number, n, now, values = held.number, held.next, self._now, self._entries.values
+        number, now, values = held.number, self._now, self._entries.values
         for body in bodies:
-            values += (number, n, now, body)
-            n += 1
-        held.next = n
+            values += (number, now, body)
         if status != held.status or status == STUCK or number in self._statuses:
             self._statuses[number] = status
-            self._hold(id_, None if status in ENDED else Held(number, n, status))
+            self._hold(id_, None if status in ENDED else Held(number, status))
 
     def release(self, id_: str) -> None:
         """See `Journal.release`."""
@@ -224,10 +217,10 @@ class Ledger:
                 return False
             self._connection.execute("DELETE FROM owners WHERE number = ?", (found.owner,))
         self._connection.execute("UPDATE sagas SET owner = ? WHERE number = ?", (self.owner, found.number))
-        n = self._one("SELECT coalesce(max(n), -1) + 1 FROM entries WHERE saga = ?", found.number)
         if body is not None:
-            self._connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (found.number, n, self._now, body))
-        self._hold(found.id, Held(found.number, n + 1, found.status))
+            self._entries.values += (found.number, self._now, body)
+            self.write()
+        self._hold(found.id, Held(found.number, found.status))
         return True
 
     def _enlist(self) -> None:

@@ -13,7 +13,7 @@ _CURRENT = "told = 0 AND ended IS NULL"  # what the index `current` begins with
 
 def rows_of(connection: sqlite3.Connection, number: int) -> list[Row]:
     """The records of a saga, in order."""
-    select = "SELECT at, body FROM entries WHERE saga = ? ORDER BY n"
+    select = "SELECT at, body FROM entries WHERE saga = ? ORDER BY row"
     return [Row(*row) for row in connection.execute(select, (number,))]
 
 

@@ -106,9 +106,9 @@ class Writer:
                 self.put(job._replace(arguments=outcome.arguments))
             else:
                 settled.append((job.pending, outcome))
-        settle_all(settled)
         if self._watchers and (self._ledger.posted or _real.now() - self._looked >= LOOK):
             self._look()
+        settle_all(settled)  # last: whoever has sent a letter may rely on it that its saga knows
 
     def _outcomes(self, jobs: list[Job]) -> list[Outcome]:
         try:
