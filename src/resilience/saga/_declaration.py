@@ -4,7 +4,7 @@ A declaration is a descriptor. On the class it is itself, for `after=reserve` an
 object a method is a method: what users test is what they wrote.
 
 What a declaration alone tells to be wrong is refused on its own line. How the steps of a class fit together is not
-known here (`_outline`), nor what types they have (`_blueprint`).
+known here (`_outline`), nor what types they have (`_compile`).
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,6 @@ from ._call import current
 from ._function import function_of
 from ._signature import check_returns
 from ._values import Codec, codec_for
-from ._wrong import wrong
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -111,11 +110,9 @@ class Nested(Declared, Generic[P, Input, Output]):
         self.function = function_of(function, "nested")
         check_returns(function)
         if self.function.is_async:
-            raise wrong(
-                self.function.label,
+            raise self.function.wrong(
                 "is a coroutine function; a nested step only says which saga runs, and with what input: write 'def', "
-                "and make calls in a step above it",
-                function,
+                "and make calls in a step above it"
             )
 
     @overload

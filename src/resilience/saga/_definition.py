@@ -1,10 +1,10 @@
 """`Saga`: a class whose steps survive a crash at any line. And the doors by which it is run.
 
-Here is what users subclass. A class is checked and compiled when it is defined (`_blueprint`); what is wrong with it
+Here is what users subclass. A class is checked and compiled when it is defined (`_compile`); what is wrong with it
 comes to light there, or, where an annotation names what is written further down, when it is first run or `check`ed.
 
 How a saga is run is not known here: the doors only hand on (`_run`). And nothing that runs one imports this module: a
-driver's words for a saga are `Definition` (`_declaration`), `blueprint_of` (`_blueprint`), `running` (`_call`).
+driver's words for a saga are `Definition` (`_declaration`), `blueprint_of` (`_compile`), `running` (`_call`).
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from .. import _checks
-from ._blueprint import blueprint_of
+from ._compile import blueprint_of
 from ._declaration import ClassOptions, Definition, Input, Message, Output, Pause, T
 from ._names import declared_in
 from ._signature import UnresolvedError, annotated
@@ -76,7 +76,7 @@ class Saga(Definition[Input, Output]):
         if "__saga_options__" not in vars(cls):
             inherited = cls.__saga_options__
             cls.__saga_options__ = ClassOptions(
-                cls.__name__ if name is None else _checks.text(f"{cls.__name__}: name", name),
+                cls.__name__ if name is None else _named(cls, name),
                 inherited.within if within is None else _checks.seconds(f"{cls.__name__}: within", within),
                 inherited.renamed if renamed is None else dict(renamed),
             )
@@ -274,8 +274,16 @@ def _check_attributes(owner: type[Saga[Any, Any]]) -> None:
     for name in sorted(_ATTRIBUTES & {*vars(owner), *annotated(owner)}):
         raise wrong(
             f"{owner.__name__}.{name}",
-            f"has the name of something that every saga has, Saga.{name}; give it another name",
+            f"every saga has something of this name, Saga.{name}; give it another name",
         )
+
+
+def _named(owner: type[Saga[Any, Any]], name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise wrong(
+            owner.__name__, f"name must be a text that is not empty, got {name!r}; leave it out for {owner.__name__!r}"
+        )
+    return name
 
 
 def _is_abstract(owner: type[Saga[Any, Any]]) -> bool:

@@ -34,6 +34,10 @@ class Function:
         """Its name, with that of its class."""
         return label(self.written)
 
+    def wrong(self, what: str) -> TypeError:
+        """The error that says what is wrong with it, and what to write."""
+        return wrong(self.label, what, self.written)
+
 
 def function_of(
     written: Any, decorator: str, policy: Policy | None = None, within: _checks.Seconds | None = None
@@ -71,11 +75,8 @@ def _refuse(written: Any, decorator: str) -> None:
     if isinstance(written, staticmethod | classmethod):
         kind = type(cast("object", written)).__name__
         function = cast("Any", written).__func__
-        raise wrong(
-            label(function),
-            f"is a @{kind}; what a saga calls are methods of its object, so leave out @{kind}",
-            function,
-        )
+        where = label(function)
+        raise wrong(where, f"is a @{kind}; a saga calls methods of its object, so leave out @{kind}", function)
     if isinstance(written, type) or not callable(written):
         raise TypeError(f"@{decorator} goes above a method, got {written!r}")
     if isgeneratorfunction(written) or isasyncgenfunction(written):

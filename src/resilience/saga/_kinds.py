@@ -58,8 +58,8 @@ class _Kinds:
         if len(pivots) > 1:
             raise self._wrong(
                 pivots[1],
-                f"is a second point of no return, after {pivots[0]!r}; there is one: whatever comes after it is "
-                "repeated until it succeeds anyway, so leave out the second pivot=True",
+                f"is a second point of no return, after {pivots[0]!r}. There is one, and what comes after it is "
+                "repeated until it succeeds; leave out the second pivot=True",
             )
         for pivot in pivots:
             tied = {pivot, *self._plan.ancestors[pivot], *self._plan.descendants[pivot]}
@@ -67,8 +67,8 @@ class _Kinds:
             if loose:
                 raise self._wrong(
                     pivot,
-                    f"is the point of no return, and {names(loose)} would run beside it; every other step comes before "
-                    f"it or after it: give it after={loose[0]}, or the other way round",
+                    f"is the point of no return, and {names(loose)} would run beside it; each other step has to come "
+                    "before it or after it: see after=",
                 )
 
     def _placed(self, node: Node) -> Node:
@@ -86,7 +86,7 @@ class _Kinds:
         if not node.rerun:
             raise self._wrong(node.name, f"{behind}: it is repeated until it succeeds; leave out rerun=False")
         if node.kind is Kind.MESSAGE and node.seconds is not None:
-            raise self._wrong(node.name, f"{behind}: the message may not come too late; leave out within=")
+            raise self._wrong(node.name, f"{behind}: no message can be too late; leave out within=")
         return replace(node, kind=Kind.RETRIABLE) if node.kind is Kind.COMPENSATABLE else node
 
     def _check_beside(self, node: Node) -> None:
@@ -96,8 +96,8 @@ class _Kinds:
             if node.name not in self._plan.ancestors[other]:
                 raise self._wrong(
                     other,
-                    f"cannot be taken back, and {node.name!r} runs beside it and may fail; let it come after that: "
-                    f"after={node.name}",
+                    f"cannot be taken back, and {node.name!r} runs beside it and may fail; let {other!r} come after "
+                    "it: see after=",
                 )
 
     def _check_attempts(self, node: Node) -> None:
@@ -117,6 +117,6 @@ class _Kinds:
             name = node.name.rpartition(".")[2]
             raise self._wrong(
                 node.name,
-                f"has no undo, and {later[0]!r} may fail after it; put @{name}.undo above a method that takes it back, or "
-                "write @step(undo=None) if there is nothing to take back",
+                f"has no undo, and {later[0]!r} may fail after it; put @{name}.undo above a method that takes it back, "
+                "or write @step(undo=None) if there is nothing to take back",
             )

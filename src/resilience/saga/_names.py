@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ._declaration import Declared, Nested, Pause
 from ._function import Function
 from ._step import Step
-from ._wrong import label, meant, wrong
+from ._wrong import meant, wrong
 
 CERTAIN = "certain"
 """What an undo is told besides values."""
@@ -52,7 +52,7 @@ def declared_in(owner: type[Any]) -> dict[str, Declared]:
         raise wrong(
             owner.__name__,
             f"has steps from two classes, {other} and {home}, and their order would be anybody's guess; write them in "
-            f"one class, or make {other} a step of its own with @nested",
+            f"one class, or make {other} a step with @nested",
         )
     if not homes:
         return {}
@@ -84,7 +84,8 @@ def _declared(owner: type[Any]) -> dict[str, Declared]:
     for name, value in vars(owner).items():
         if isinstance(value, staticmethod | classmethod) and isinstance(value.__func__, Declared):
             kind = type(value).__name__
-            raise wrong(f"{owner.__name__}.{name}", f"a step is a method of the saga's object; leave out @{kind}")
+            what = f"is a @{kind}; a saga calls methods of its object, so leave out @{kind}"
+            raise wrong(f"{owner.__name__}.{name}", what)
         if isinstance(value, Declared):
             found[name] = value
     return found
@@ -97,7 +98,7 @@ def _check_replaced(owner: type[Any], home: type[Any], declared: Mapping[str, De
         for name in ours & vars(each).keys():
             raise wrong(
                 f"{each.__name__}.{name}",
-                f"stands in the place of {home.__name__}.{name}, which is part of a step there; write the steps in one "
+                f"stands in the place of {home.__name__}.{name}, which belongs to a step; write the steps in one "
                 "class, and hand in what differs as a field of the object",
             )
 
@@ -111,46 +112,31 @@ def _check_spelled(owner: type[Any], declared: Mapping[str, Declared]) -> None:
         if not name.isidentifier():
             raise wrong(where, "is no name that a parameter can have; use letters, digits and underscores")
         if name == CERTAIN:
-            raise wrong(where, f"{CERTAIN!r} is what an undo is told about its step; give the step another name")
+            raise wrong(where, f"an undo is told {CERTAIN!r} about its step; give this one another name")
     for step, function, _ in uses_of(declared):
         name = function.written.__name__
         if name != step and name in declared:
-            raise wrong(
-                function.label, f"the undo of {step!r} has the name of a step; give it another", function.written
-            )
+            raise function.wrong(f"the undo of {step!r} has the name of a step, and takes its place; rename it")
 
 
 def _check_source(parameter: str, use: Use, declared: Mapping[str, Declared]) -> None:
     """A result can be taken only if there is one by then."""
     step, function, undo = use
-    if isinstance(declared[parameter], Pause):
-        raise wrong(
-            function.label, f"{parameter!r} is a pause, and has no result; leave the parameter out", function.written
-        )
     order = list(declared)
-    if order.index(parameter) > order.index(step):
-        what = f"an undo knows results of its step, {step!r}, and of steps" if undo else "a step takes results of steps"
-        raise wrong(function.label, f"{parameter!r} is written below it; {what} that come before", function.written)
+    if isinstance(declared[parameter], Pause):
+        raise function.wrong(f"{parameter!r} is a pause, and has no result; leave the parameter out")
     if parameter == step and not undo:
-        raise wrong(
-            function.label, "takes its own result, which does not exist yet; leave the parameter out", function.written
-        )
+        raise function.wrong("takes its own result, which does not exist yet; leave the parameter out")
+    if order.index(parameter) > order.index(step):
+        what = "leave the parameter out" if undo else "write the steps in the order in which they run"
+        raise function.wrong(f"{parameter!r} is written below {step!r}, and has no result by then; {what}")
 
 
 def _check_inputs(found: Mapping[str, list[Use]], declared: Mapping[str, Declared]) -> None:
     for use in found.get(CERTAIN, ()):
-        raise wrong(
-            use.function.label, f"only an undo is told {CERTAIN!r}; leave the parameter out", use.function.written
-        )
+        raise use.function.wrong(f"only an undo is told {CERTAIN!r}; leave the parameter out")
     usual = max(found, key=lambda name: len(found[name]), default="")
     for name in found.keys() - {usual}:
-        function = found[name][0].function
-        near = meant(name, declared)
-        raise wrong(
-            function.label,
-            f"{name!r} is no step{near}"
-            if near
-            else f"{name!r} is no step, and the saga's input is called {usual!r} in {found[usual][0].function.label}; use "
-            "one name for it",
-            function.written,
-        )
+        other = found[usual][0].function.label
+        unlike = f", and {other} calls the saga's input {usual!r}; use one name for it"
+        raise found[name][0].function.wrong(f"{name!r} is no step{meant(name, declared) or unlike}")

@@ -18,7 +18,7 @@ from ._kinds import settle
 from ._names import declared_in, input_of, uses_of
 from ._signature import hints_of
 from ._step import Step
-from ._wrong import meant, names, wrong
+from ._wrong import meant, wrong
 
 Class = type[Definition[Any, Any]]
 
@@ -121,11 +121,9 @@ class _Graph:
             sources = [self.gives[name] for name in function.parameters if name in self.gives and name != step]
             beside = [name for name in sources if name not in self._before[step]]
             if undo and beside:
-                raise wrong(
-                    function.label,
-                    f"{beside[0]!r} runs beside {step!r}, and may have no result by then; let {step!r} come after it, or "
-                    "leave the parameter out",
-                    function.written,
+                raise function.wrong(
+                    f"{beside[0]!r} runs beside {step!r}, and may have no result by then; let {step!r} come after it, "
+                    "or leave the parameter out"
                 )
             self._taken.update(sources)
 
@@ -169,22 +167,16 @@ class _Graph:
 
     def _named(self, name: str, other: Declared | str) -> str:
         """What one part of `after=` means."""
-        where, known = f"{self._owner.__name__}.{name}", list(self.gives)
-        function = next((use.function.written for use in uses_of({name: self._declared[name]})), None)
         called = other if isinstance(other, str) else other.name
         if isinstance(other, Declared) and self._declared.get(called) is not other:
-            raise wrong(
-                where, f"after={called} is a step of another class; a step comes after steps of its own", function
-            )
-        if called in known:
+            what = f"after={called} is a step of another class; a step comes after steps of its own"
+        elif called in self.gives:
             return called
-        if called in self._declared:
-            raise wrong(where, f"after={called!r} is not written above it; a step comes after steps above it", function)
-        raise wrong(
-            where,
-            f"after={called!r} is no step{meant(called, known) or f'; above it are {names(known)}' if known else ''}",
-            function,
-        )
+        elif called in self._declared:
+            what = f"after={called!r} is not written above it; a step comes after steps above it"
+        else:
+            what = f"after={called!r} is no step{meant(called, self.gives)}"
+        raise wrong(f"{self._owner.__name__}.{name}", what)
 
 
 def _kind(one: Declared) -> Kind:
@@ -215,18 +207,15 @@ def _with_options(node: Node, one: Declared) -> Node:
 
 def _child(owner: Class, one: Nested[..., Any, Any], inside: tuple[Class, ...]) -> Class:
     """The class of a nested saga, from what the method says it returns."""
-    function = one.function
-    returned = hints_of(function.written, owner)["return"]
+    returned = hints_of(one.function.written, owner)["return"]
     made, *rest = get_args(returned) if get_origin(returned) is tuple else (None,)
     child = get_origin(made) or made
     if not isinstance(child, type) or not issubclass(child, Definition) or len(rest) != 1:
-        raise wrong(
-            function.label,
-            "a nested step returns a saga's object and its input; write '-> tuple[<the saga's class>, <its input>]'",
-            function.written,
+        raise one.function.wrong(
+            "a nested step returns a saga's object and its input; write '-> tuple[<the saga's class>, <its input>]'"
         )
     if child in inside:
-        raise wrong(function.label, f"{child.__name__} would hold itself, without end", function.written)
+        raise one.function.wrong(f"{child.__name__} would hold itself, without end")
     return child
 
 

@@ -24,7 +24,6 @@ else:
     _annotations = inspect.get_annotations
 
 _BY_PLACE = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-_BY_NAME = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 
 
 class UnresolvedError(TypeError):
@@ -49,27 +48,26 @@ def parameters_of(function: Written) -> tuple[str, ...]:
 
 
 def _check_parameter(where: str, parameter: inspect.Parameter, function: Written) -> None:
-    if parameter.kind not in _BY_NAME:
+    name = parameter.name
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        raise wrong(where, f"takes {name!r} by place, but values come by name; leave out the '/'", function)
+    if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+        stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
         raise wrong(
             where,
-            f"takes '{parameter}', but what it is given goes by name: the saga's input, and results of steps above; "
-            "write one parameter for each",
+            f"takes '{stars}{name}', but values come by name: the saga's input, and results of steps above; write one "
+            "parameter for each",
             function,
         )
     if parameter.default is not parameter.empty:
         raise wrong(
             where,
-            f"the default of {parameter.name!r} would never be used, for every parameter is given; leave it out, and "
+            f"the default of {name!r} would never be used, for every parameter is given its value; leave it out, and "
             "keep settings in fields of the class",
             function,
         )
     if parameter.annotation is parameter.empty:
-        raise wrong(
-            where,
-            f"{parameter.name!r} has no annotation; write '{parameter.name}: <type>', for a value that comes out of a "
-            "journal is made from its type",
-            function,
-        )
+        raise wrong(where, f"{name!r} has no annotation; write '{name}: <type>', {_WHY}", function)
 
 
 def check_returns(function: Written) -> None:
@@ -79,12 +77,10 @@ def check_returns(function: Written) -> None:
         TypeError: It does not.
     """
     if _signature(function).return_annotation is inspect.Signature.empty:
-        raise wrong(
-            label(function),
-            "has no return annotation; write '-> <type>' (or '-> None'), for its result is kept in a journal and made "
-            "anew from its type",
-            function,
-        )
+        raise wrong(label(function), f"has no return annotation; write '-> <type>' (or '-> None'), {_WHY}", function)
+
+
+_WHY = "for what comes out of a journal is made from its type"
 
 
 def annotated(owner: type[Any]) -> Iterable[str]:

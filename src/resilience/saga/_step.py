@@ -16,7 +16,6 @@ from .._policy import Policy
 from ._declaration import After, Declared
 from ._function import Function, function_of
 from ._signature import check_returns
-from ._wrong import wrong
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -99,7 +98,7 @@ class Step(Declared, Generic[P, R]):
     def undo(self, function: U, /) -> U: ...
     @overload
     def undo(
-        self, *, attempts: int = 10, within: _checks.Seconds | None = None, policy: Policy | None = None
+        self, /, *, attempts: int = 10, within: _checks.Seconds | None = None, policy: Policy | None = None
     ) -> Callable[[U], U]: ...
     def undo(
         self,
@@ -134,36 +133,29 @@ class Step(Declared, Generic[P, R]):
         return declare if function is None else declare(function)
 
     def _kind(self, *, pivot: bool, retriable: bool) -> Kind:
-        where, written = self.function.label, self.function.written
         if pivot and retriable:
-            raise wrong(
-                where,
+            raise self.function.wrong(
                 "a pivot may still fail, and then the saga turns back; a retriable step is repeated until it succeeds. "
-                "Leave out pivot=True or retriable=True",
-                written,
+                "Leave out pivot=True or retriable=True"
             )
         if retriable and not self.rerun:
-            raise wrong(
-                where,
+            raise self.function.wrong(
                 "a retriable step is repeated until it succeeds, and rerun=False says that it is not. Leave out "
-                "retriable=True or rerun=False",
-                written,
+                "retriable=True or rerun=False"
             )
         return Kind.PIVOT if pivot else Kind.RETRIABLE if retriable else Kind.COMPENSATABLE
 
     def _take_undo(self, undo: Undo) -> None:
-        where, written, step = undo.function.label, undo.function.written, self.function.written.__name__
+        step = self.function.written.__name__
         if self.undone_by is not None:
             other = self.undone_by.function.written.__name__
-            raise wrong(where, f"{step!r} has an undo already, {other!r}; write one method that does both", written)
+            raise undo.function.wrong(f"{step!r} has an undo already, {other!r}; write one method that does both")
         if self.needs_no_undo:
-            raise wrong(where, f"{step!r} says undo=None, so it needs no undo; leave out one of them", written)
+            raise undo.function.wrong(f"{step!r} says undo=None, so it needs no undo; leave out one of them")
         if self.kind is not Kind.COMPENSATABLE:
-            raise wrong(
-                where,
+            raise undo.function.wrong(
                 f"{step!r} is {self.kind}=True, and once it has succeeded there is no way back; leave out "
-                f"{self.kind}=True or the undo",
-                written,
+                f"{self.kind}=True or the undo"
             )
         self.undone_by = undo
 
