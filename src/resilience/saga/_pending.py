@@ -11,16 +11,13 @@ virtual clock stands still meanwhile.
 """
 
 import contextlib
-import threading
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Generic, TypeVar
 
-from .._clock import clock, elsewhere
-from .._waiters import AsyncioWaiter, TrioWaiter, task_waiter
+from .._clock import elsewhere
+from .._waiters import ThreadWaiter, Waiter, task_waiter
 
 T = TypeVar("T")
-
-_Waiter = threading.Lock | AsyncioWaiter | TrioWaiter
 
 _OWED: Any = object()
 
@@ -43,7 +40,7 @@ class Pending(Generic[T]):
     def __init__(self, *, timed: bool = False) -> None:
         self.timed = timed
         self.answer: T | Exception = _OWED
-        self.waiters: list[_Waiter] = []
+        self.waiters: list[Waiter] = []
 
     @property
     def done(self) -> bool:
@@ -61,14 +58,13 @@ class Pending(Generic[T]):
             SagaError: What the journal answered instead.
         """
         if self.answer is _OWED:
-            bell = threading.Lock()
-            bell.acquire()
+            waiter = ThreadWaiter()
             try:
-                self._wait_as(bell)
-                if self.answer is _OWED:  # else it came between the two looks, and nobody rings
-                    clock.acquire(bell, None)
+                self._wait_as(waiter)
+                while self.answer is _OWED:
+                    waiter.wait(None)
             finally:
-                elsewhere.pop(bell, None)
+                elsewhere.pop(waiter, None)
         return self._given()
 
     def __await__(self) -> Generator[Any, Any, T]:
@@ -85,7 +81,7 @@ class Pending(Generic[T]):
         finally:
             elsewhere.pop(waiter, None)
 
-    def _wait_as(self, waiter: _Waiter) -> None:
+    def _wait_as(self, waiter: Waiter) -> None:
         if not self.timed:
             elsewhere[waiter] = None
         self.waiters.append(waiter)
@@ -109,20 +105,24 @@ def settle_all(answers: Iterable[tuple[Pending[Any], Any]]) -> None:
     Args:
         answers: What was owed, and the answer; the exception, where it is raised instead.
     """
-    homes: dict[Any, list[AsyncioWaiter | TrioWaiter]] = {}
+    homes: dict[Any, list[Any]] = {}
     for pending, answer in answers:
+        if pending.done:  # the journal was closed over it, say: the first answer stands
+            continue
         pending.answer = answer
         for waiter in pending.waiters:
-            if isinstance(waiter, AsyncioWaiter | TrioWaiter):
-                homes.setdefault(waiter.home, []).append(waiter)
-            else:
-                with contextlib.suppress(RuntimeError):  # it rings already
-                    waiter.release()
+            homes.setdefault(waiter.home, []).append(waiter)
     for home, waiters in homes.items():
         _wake(home, waiters)
 
 
-def _wake(home: Any, waiters: list[AsyncioWaiter | TrioWaiter]) -> None:
+def _wake(home: Any, waiters: list[Any]) -> None:
+    """Wake all who wait in one place; threads have none, and are woken one by one."""
+    if home is None:
+        for waiter in waiters:
+            waiter.wake()
+        return
+
     def ring() -> None:
         for waiter in waiters:
             waiter.ring()
