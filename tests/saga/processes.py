@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from textwrap import dedent
@@ -61,7 +62,9 @@ def running(script: str, *arguments: object) -> Generator[Process]:
 def forked(work: Callable[[], str]) -> str:
     """What a function answers in a forked child, which ends at once afterwards."""
     reading, writing = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the threads that the child does not have
+        child = os.fork()
     if child == 0:
         try:
             os.write(writing, work().encode())
