@@ -150,7 +150,7 @@ def examine(path: str, connection: sqlite3.Connection, *, thorough: bool) -> Non
     if thorough and (problems := damage(connection)):
         raise _refusal(
             path,
-            f"is damaged ({problems[0]})",
+            f"is damaged ({' '.join(problems[0].split())})",
             "keep it with the files beside it, and put back a copy, or save what can be read with the sqlite3 "
             "program's .recover",
         )

@@ -82,15 +82,18 @@ class SQLiteJournal(Journal):
         with contextlib.ExitStack() as undo:
             self._owners = _owners(self.name)
             undo.callback(self._owners.leave)
-            connections = _connections(self.name, self._owners, self.patience, thorough=_checks.flag("check", check))
-            for connection in connections:
-                undo.callback(connection.close)
-            self._start(*connections)
+            try:
+                self._begin(undo, thorough=_checks.flag("check", check))
+            except sqlite3.Error as error:
+                raise as_unavailable(self.name, error) from error
             undo.pop_all()
 
-    def _start(self, writing: sqlite3.Connection, reading: sqlite3.Connection) -> None:
-        self._reading = reading
-        self._queries = Queries(reading, self._owners)
+    def _begin(self, undo: contextlib.ExitStack, *, thorough: bool) -> None:
+        create(self.name, self._owners, self.patience)
+        writing = undo.enter_context(contextlib.closing(connect(self.name)))
+        examine(self.name, writing, thorough=thorough)
+        self._reading = undo.enter_context(contextlib.closing(connect(self.name, timeout=self.patience)))
+        self._queries = Queries(self._reading, self._owners)
         self._warn_of_orphans()
         self._writer = Writer(self.name, writing, Ledger(writing, self._owners), self.patience)
         self._reader = Worker[Question](f"read {self.name}", 1, self._answer, self._refuse)
@@ -243,23 +246,3 @@ def _owners(path: str) -> Owners:
         raise as_unavailable(path, error) from error
     except NotImplementedError as error:
         raise JournalUnavailable("", "", f"SQLiteJournal cannot be used here: {error}; MemoryJournal can") from error
-
-
-def _connections(
-    path: str, owners: Owners, patience: float, *, thorough: bool
-) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-    """One to write and one to read, of a journal that was looked over."""
-    create(path, owners, patience)
-    try:
-        writing = connect(path)
-    except sqlite3.Error as error:
-        raise as_unavailable(path, error) from error
-    try:
-        examine(path, writing, thorough=thorough)
-        return writing, connect(path, timeout=patience)
-    except sqlite3.Error as error:
-        writing.close()
-        raise as_unavailable(path, error) from error
-    except BaseException:
-        writing.close()
-        raise
