@@ -4,7 +4,7 @@ The structure is read first (`_outline`), so that it is checked even where a typ
 """
 
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 from ._blueprint import INPUT, NO_EFFECT, Blueprint, Work, inside
 from ._declaration import Declared, Message, Nested
@@ -65,11 +65,15 @@ class _Types:
 
     def _result_of(self, one: Declared) -> Any:
         """What later steps are given."""
-        if isinstance(one, Step):
-            return self._hints[one.function.written]["return"]
-        if isinstance(one, Nested):
-            return arguments(self._outline.children[one.name])[1]
-        return one.type if isinstance(one, Message) else NoneType
+        match one:
+            case Step(function=function):
+                return self._hints[function.written]["return"]
+            case Nested(name=name):
+                return arguments(self._outline.children[name])[1]
+            case Message():
+                return cast("Any", one).type
+            case _:
+                return NoneType
 
     def _kept(self, name: str) -> Any:
         """What a journal keeps: of a nested saga its input, for the rest is kept by its steps."""

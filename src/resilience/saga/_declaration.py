@@ -92,23 +92,21 @@ class Definition(Generic[Input, Output]):
         return current("self.key").key
 
 
-Made = tuple[Definition[Input, Output], Input]
+Made = TypeVar("Made", bound=tuple[Definition[Any, Any], Any])
 """What the method of a nested step returns: a saga's object, and its input."""
 
 
-class Nested(Declared, Generic[P, Input, Output]):
+class Nested(Declared, Generic[P, Made]):
     """A step that is a saga of its own; made by `nested`.
 
     Attributes:
         function: Makes that saga, and its input.
     """
 
-    def __init__(
-        self, function: Callable[Concatenate[Any, P], Made[Input, Output]], /, *, after: After | None = None
-    ) -> None:
+    def __init__(self, written: Callable[Concatenate[Any, P], Made], /, *, after: After | None = None) -> None:
         super().__init__(after)
-        self.function = function_of(function, "nested")
-        check_returns(function)
+        self.function = function_of(written, "nested")
+        check_returns(written)
         if self.function.is_async:
             raise self.function.wrong(
                 "is a coroutine function; a nested step only says which saga runs, and with what input: write 'def', "
@@ -118,22 +116,16 @@ class Nested(Declared, Generic[P, Input, Output]):
     @overload
     def __get__(self, instance: None, owner: type[Any]) -> Self: ...
     @overload
-    def __get__(self, instance: object, owner: type[Any] | None = None) -> Callable[P, Made[Input, Output]]: ...
-    def __get__(
-        self, instance: object | None, owner: type[Any] | None = None
-    ) -> Self | Callable[P, Made[Input, Output]]:
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> Callable[P, Made]: ...
+    def __get__(self, instance: object | None, owner: type[Any] | None = None) -> Self | Callable[P, Made]:
         return self if instance is None else cast("Any", self.function.written).__get__(instance, owner)
 
 
 @overload
-def nested(function: Callable[Concatenate[Any, P], Made[Input, Output]], /) -> Nested[P, Input, Output]: ...
+def nested(function: Callable[Concatenate[Any, P], Made], /) -> Nested[P, Made]: ...
 @overload
-def nested(
-    *, after: After | None = None
-) -> Callable[[Callable[Concatenate[Any, P], Made[Input, Output]]], Nested[P, Input, Output]]: ...
-def nested(
-    function: Callable[Concatenate[Any, P], Made[Input, Output]] | None = None, /, *, after: After | None = None
-) -> Any:
+def nested(*, after: After | None = None) -> Callable[[Callable[Concatenate[Any, P], Made]], Nested[P, Made]]: ...
+def nested(function: Callable[..., Any] | None = None, /, *, after: After | None = None) -> Any:
     """Make another saga a step of this one: the method returns that saga's object, and its input.
 
     ```python

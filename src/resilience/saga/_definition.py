@@ -69,9 +69,8 @@ class Saga(Definition[Input, Output]):
         name: str | None = None,
         within: _checks.Seconds | None = None,
         renamed: Mapping[str, str] | None = None,
-        **options: Any,
     ) -> None:
-        super().__init_subclass__(**options)
+        super().__init_subclass__()
         # A dataclass with slots is its own class anew, without keywords, but with all that was in its body.
         if "__saga_options__" not in vars(cls):
             inherited = cls.__saga_options__

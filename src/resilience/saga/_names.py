@@ -82,12 +82,13 @@ def input_of(declared: Mapping[str, Declared]) -> str | None:
 def _declared(owner: type[Any]) -> dict[str, Declared]:
     found: dict[str, Declared] = {}
     for name, value in vars(owner).items():
-        if isinstance(value, staticmethod | classmethod) and isinstance(value.__func__, Declared):
+        inner: object = getattr(value, "__func__", None)  # of a static or class method
+        if isinstance(value, Declared):
+            found[name] = value
+        elif isinstance(inner, Declared):
             kind = type(value).__name__
             what = f"is a @{kind}; a saga calls methods of its object, so leave out @{kind}"
             raise wrong(f"{owner.__name__}.{name}", what)
-        if isinstance(value, Declared):
-            found[name] = value
     return found
 
 

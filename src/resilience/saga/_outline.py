@@ -10,7 +10,7 @@ Nothing is known here of types, except of the classes of nested sagas.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from .._core.saga.plan import Kind, Node, Plan
 from ._declaration import Declared, Definition, Message, Nested, Pause
@@ -18,6 +18,7 @@ from ._kinds import settle
 from ._names import declared_in, input_of, uses_of
 from ._signature import hints_of
 from ._step import Step
+from ._types import is_saga
 from ._wrong import meant, wrong
 
 Class = type[Definition[Any, Any]]
@@ -64,7 +65,8 @@ def outline_of(owner: Class, inside: tuple[Class, ...] = ()) -> Outline:
     if not declared:
         raise wrong(owner.__name__, "has no steps; put @step above the methods that are steps")
     taken = input_of(declared)
-    children = {name: _child(owner, one, (*inside, owner)) for name, one in declared.items() if isinstance(one, Nested)}
+    nested = {name: cast("Nested[..., Any]", one) for name, one in declared.items() if isinstance(one, Nested)}
+    children = {name: _child(owner, one, (*inside, owner)) for name, one in nested.items()}
     graph = _Graph(owner, declared)
     for name, one in declared.items():
         graph.add(name, one, outline_of(children[name], (*inside, owner)) if name in children else None)
@@ -205,12 +207,12 @@ def _with_options(node: Node, one: Declared) -> Node:
     )
 
 
-def _child(owner: Class, one: Nested[..., Any, Any], inside: tuple[Class, ...]) -> Class:
+def _child(owner: Class, one: Nested[..., Any], inside: tuple[Class, ...]) -> Class:
     """The class of a nested saga, from what the method says it returns."""
     returned = hints_of(one.function.written, owner)["return"]
     made, *rest = get_args(returned) if get_origin(returned) is tuple else (None,)
     child = get_origin(made) or made
-    if not isinstance(child, type) or not issubclass(child, Definition) or len(rest) != 1:
+    if not is_saga(child) or len(rest) != 1:
         raise one.function.wrong(
             "a nested step returns a saga's object and its input; write '-> tuple[<the saga's class>, <its input>]'"
         )

@@ -231,7 +231,7 @@ def step(
         attempts=attempts,
         interrupt=interrupt,
     )
-    return make if function is None else make(function)
+    return cast("Any", make if function is None else make(function))
 
 
 def _is_none(undo: object) -> bool:

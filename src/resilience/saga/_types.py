@@ -4,7 +4,7 @@ A type checker knows better. What is refused here is what can be told for certai
 """
 
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin
 
 from ._declaration import Definition
 from ._signature import resolve
@@ -43,7 +43,7 @@ def arguments(owner: type[Any]) -> tuple[Any, Any]:
     """
     for base in vars(owner).get("__orig_bases__", owner.__bases__):
         origin = get_origin(base) or base
-        if not isinstance(origin, type) or not issubclass(origin, Definition):
+        if not is_saga(origin):
             continue
         given = tuple(resolve(argument, owner) for argument in get_args(base))
         if origin is Definition:
@@ -52,6 +52,11 @@ def arguments(owner: type[Any]) -> tuple[Any, Any]:
         taken, returned = arguments(origin)
         return _put(taken, meant), _put(returned, meant)
     raise TypeError(f"{owner.__name__} is no saga")
+
+
+def is_saga(kind: Any) -> TypeGuard[type[Definition[Any, Any]]]:
+    """Whether this is the class of a saga."""
+    return isinstance(kind, type) and issubclass(kind, Definition)
 
 
 def _put(kind: Any, meant: dict[Any, Any]) -> Any:
