@@ -145,7 +145,7 @@ Waiter = ThreadWaiter | AsyncioWaiter | TrioWaiter
 
 def task_waiter() -> AsyncioWaiter | TrioWaiter:
     """A waiter for the running task."""
-    trio = _trio_here()
+    trio = trio_here()
     return AsyncioWaiter(sys.modules["asyncio"].get_running_loop()) if trio is None else TrioWaiter(trio)
 
 
@@ -167,7 +167,7 @@ def warn_if_blocking(policy: str, instead: str) -> None:
         policy: The name of the policy that is about to wait.
         instead: What to do instead, as the end of a sentence.
     """
-    if policy in _warned or (_running_loop() is None and _trio_here() is None):
+    if policy in _warned or (_running_loop() is None and trio_here() is None):
         return
     if len(_warned) >= _MOST_WARNED:
         _warned.clear()
@@ -187,7 +187,7 @@ def _running_loop() -> "asyncio.AbstractEventLoop | None":
     return None
 
 
-def _trio_here() -> Any:
+def trio_here() -> Any:
     """The trio module, if the running code is a trio task; nobody else needs it imported.
 
     Asked before asyncio: a trio run may be the guest of an asyncio loop in the same thread.

@@ -12,7 +12,7 @@ A journal knows ids, bytes and owners, and nothing of steps and undos. Three thi
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from ._pending import Pending
 
@@ -106,13 +106,20 @@ class Summary(NamedTuple):
 class Journal(ABC):
     """Keeps the records of sagas. Every method may be called from any thread and any event loop.
 
+    What goes wrong is raised by the call itself or by whoever waits for its answer: `JournalUnavailable` where the
+    journal cannot be read or written now, or is closed, or was inherited by a forked process.
+
+    A journal can be used in a `with` statement, which closes it.
+
     Attributes:
         name: For messages and logs.
         patience: Seconds for which a write that fails is tried again before the saga is left to be resumed later.
+        engine: What runs sagas on it in this process; not the journal's business.
     """
 
     name: str = "journal"
     patience: float = 30.0
+    engine: object = None
 
     @abstractmethod
     def start(self, id: str, saga: str, body: bytes) -> Pending[Opened]:  # noqa: A002 - it is the saga's id
@@ -168,7 +175,8 @@ class Journal(ABC):
     def send(self, id: str, topic: str, value: bytes, who: str) -> Pending[int]:  # noqa: A002
         """Leave a letter; durable like a record, whoever owns the saga.
 
-        A topic other than `CONTROL` takes one letter for each saga: the same value again is the same letter.
+        A topic other than `CONTROL` takes one letter for each saga: the same value again is the same letter. Requests,
+        of the topic `CONTROL`, are for a saga as a whole, and not for a nested one.
 
         Args:
             id: The saga; for a nested one, "order-42/deliver" with the topic "approval" means the topic
@@ -229,7 +237,13 @@ class Journal(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Finish what was asked for, and own nothing any more."""
+        """Finish what was asked for, and own nothing any more. Harmless if it is closed already."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
     @abstractmethod
     def list(

@@ -227,8 +227,18 @@ def _links(carrier: Mapping[str, str], why: str) -> tuple[Link, ...]:
 compensations: Tally[tuple[str, str, str]] = Tally()
 """Undos that have ended, by saga, step and outcome."""
 
-stuck: dict[str, set[str]] = {}
+_stuck: dict[str, set[str]] = {}
 """The ids of the sagas that this process knows to be stuck, by saga."""
+
+
+def note_stuck(saga: str, id: str, *, parked: bool) -> None:  # noqa: A002 - it is the saga's id
+    """A run is over, and something waits for an operator, or nothing does."""
+    ids = _stuck.setdefault(saga, set())
+    if parked:
+        ids.add(id)
+    else:
+        ids.discard(id)
+
 
 SAGA_DURATION = declare(
     Instrument(
@@ -269,6 +279,6 @@ declare(
         "{saga}",
         "Sagas that wait for an operator, as far as this process has run them",
         (SAGA_NAME,),
-        lambda: [(len(ids), {SAGA_NAME: saga}) for saga, ids in list(stuck.items())],
+        lambda: [(len(ids), {SAGA_NAME: saga}) for saga, ids in list(_stuck.items())],
     )
 )

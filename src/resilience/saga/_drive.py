@@ -1,0 +1,152 @@
+"""Drives a saga in plain code: asks the program, writes, calls, waits, and tells the program what came of it.
+
+What is decided is durable before anything new is started. One step alone runs in the saga's own thread; steps that run
+side by side have a thread each. A thread cannot be cancelled, so a step that is under way when the saga turns back is
+awaited. `_adrive` is the same for event loops.
+"""
+
+import threading
+from collections import deque
+from contextvars import copy_context
+from functools import partial
+
+from .._clock import clock
+from .._core.saga.effects import Arrival, Do, Elapsed, Request, Sleep, Wait
+from .._core.saga.program import Decision
+from .._waiters import ThreadWaiter
+from ..errors import JournalUnavailable
+from ._journal import STUCK, Journal
+from ._perseverance import Perseverance
+from ._stage import Stage
+
+
+class Driver:
+    """One run of a saga in plain code.
+
+    Args:
+        stage: What is to be done.
+        journal: Where it is written.
+    """
+
+    def __init__(self, stage: Stage, journal: Journal) -> None:
+        self._stage = stage
+        self._journal = journal
+        self._inbox: deque[Arrival | BaseException] = deque()
+        self._bell = ThreadWaiter()
+        self._under_way: set[str] = set()
+        self._ends: dict[str, float] = {}
+        self._mail = False
+        self._left = False
+
+    def mail(self) -> None:
+        """Letters have come; from any thread."""
+        self._mail = True
+        self._bell.wake()
+
+    def leave(self) -> None:
+        """Let go of the saga as it is, for somebody else to take up; from any thread."""
+        self._left = True
+        self._bell.wake()
+
+    def request(self, request: Request) -> None:
+        """Ask for something; from any thread."""
+        self._inbox.append(request)
+        self._bell.wake()
+
+    def drive(self) -> None:
+        """Go on until it has ended, is stuck, or is left.
+
+        Raises:
+            JournalUnavailable: Its journal could not be written for too long. It can be taken up again.
+            LostOwnership: Another process has taken it over.
+        """
+        decision = self._stage.begin()
+        self._inbox += self._stage.arrivals(self._stage.letters, decision)
+        while True:
+            self._write(decision)
+            if self._left or decision.ended is not None:
+                return
+            self._mail |= any(isinstance(effect, Wait) for effect in decision.effects)
+            arrival: Arrival | None = self._elapsed(decision)
+            if arrival is None:
+                self._start(decision)
+                arrival = self._next(decision)
+            if arrival is None:
+                return
+            decision = self._stage.go_on(arrival)
+
+    def _write(self, decision: Decision) -> None:
+        if not decision.entries:
+            return
+        bodies = self._stage.bodies(decision)
+        trying = Perseverance(self._stage.id, self._journal)
+        while True:
+            try:
+                self._journal.append(self._stage.id, bodies, decision.status).wait()
+            except JournalUnavailable as error:
+                clock.sleep(trying.again_in(error))
+            else:
+                return
+
+    def _start(self, decision: Decision) -> None:
+        """Have under way what should be; one alone is done at once."""
+        for key in decision.stop - self._under_way:
+            self._inbox.append(self._stage.never_started(key))
+        calls = [one for one in decision.effects if isinstance(one, Do) and self._is_new(one, decision)]
+        if len(calls) == 1 and not self._under_way:
+            self._perform(calls[0])
+            return
+        for do in calls:
+            self._under_way.add(do.key)
+            work = partial(copy_context().run, self._perform, do)
+            threading.Thread(target=work, name=f"saga {self._stage.id} {do.key}", daemon=True).start()
+
+    def _is_new(self, do: Do, decision: Decision) -> bool:
+        return do.key not in self._under_way and do.key not in decision.stop
+
+    def _perform(self, do: Do) -> None:
+        """Make a call; what comes of it is an arrival."""
+        arrival: Arrival | BaseException
+        try:
+            arrival = self._stage.perform(do)
+        except BaseException as error:  # noqa: BLE001 - an interrupt: the saga is left as it is
+            arrival = error
+        self._under_way.discard(do.key)
+        self._inbox.append(arrival)
+        self._bell.wake()
+
+    def _next(self, decision: Decision) -> Arrival | None:
+        """What comes first; `None` if nothing more can be done here."""
+        while not self._inbox:
+            if self._left:
+                return None
+            if self._mail:
+                self._mail = False
+                letters = self._journal.letters(self._stage.id).wait()
+                self._inbox += self._stage.arrivals(letters, decision)
+            elif decision.status == STUCK:
+                return None
+            elif (elapsed := self._elapsed(decision)) is not None:
+                return elapsed
+            else:
+                self._rest()
+        arrival = self._inbox.popleft()
+        if isinstance(arrival, BaseException):
+            raise arrival
+        return arrival
+
+    def _elapsed(self, decision: Decision) -> Elapsed | None:
+        """The first wait that is over."""
+        sleeps = {one.key: one for one in decision.effects if isinstance(one, Sleep)}
+        self._ends = {key: ends for key, ends in self._ends.items() if key in sleeps}
+        for key, sleep in sleeps.items():
+            left = min(max(sleep.due - clock.wall(), 0.0), sleep.seconds)
+            if clock.now() >= self._ends.setdefault(key, clock.now() + left):
+                del self._ends[key]
+                return Elapsed(key, clock.wall())
+        return None
+
+    def _rest(self) -> None:
+        """Wait until something comes, or a time is over."""
+        ends = min(self._ends.values(), default=None)
+        self._bell.wait(None if ends is None else max(0.0, ends - clock.now()))

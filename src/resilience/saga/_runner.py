@@ -1,0 +1,175 @@
+"""Takes up what others have left: sagas whose process died, or that were only asked to begin.
+
+A runner asks the journal ten times a second who waits. The kernel tells at once when a process is gone, so nothing here
+has to time out.
+"""
+
+import inspect
+import threading
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from .. import _checks
+from .._clock import clock
+from .._events import logger, report
+from .._waiters import ThreadWaiter
+from ..errors import SagaError
+from ._beginning import refuse_coroutines, saga_of, taken_up
+from ._blueprint import Blueprint
+from ._compile import blueprint_of
+from ._conduct import conduct, conduct_sync
+from ._engine import engine_of
+from ._journal import Journal, Opened, Summary
+
+LOOK = 0.1
+"""Seconds between two looks."""
+
+OnEnd = Callable[[Summary], Any]
+
+
+class SagaRunner:
+    """Runs the sagas of a journal that nobody else runs: `async with` on an event loop, `with` in a thread.
+
+    ```python
+    async with SagaRunner(journal, PlaceOrder(stock, payments), Refund(payments)):
+        await serve_requests()
+    ```
+
+    Put one into each process of the service. A saga whose process dies goes on in another within 0.2 s, where it
+    stopped. Leaving the block lets go of what runs, for others to take up.
+
+    Args:
+        journal: Where the sagas are kept.
+        *sagas: An object of each class that is run here, with its clients.
+        on_end: Called with each saga that has ended, here or elsewhere, at least once: after a crash again. A coroutine
+            function is awaited. If it raises, it is called again later.
+        most: How many sagas are run here at once. Default 100.
+
+    Raises:
+        TypeError: One of the sagas is wrong; or, for `with`, has coroutine functions.
+        ValueError: Two of them have one name.
+    """
+
+    def __init__(self, journal: Journal, *sagas: Any, on_end: OnEnd | None = None, most: int = 100) -> None:
+        self._journal = journal
+        self._sagas: dict[str, tuple[Blueprint, Any]] = {}
+        for saga in sagas:
+            blueprint = blueprint_of(type(saga))
+            if blueprint.plan.saga in self._sagas:
+                raise ValueError(f"two sagas are called {blueprint.plan.saga!r}; give one of the classes another name=")
+            self._sagas[blueprint.plan.saga] = blueprint, saga
+        self._on_end = on_end
+        self._most = _checks.whole("most", most)
+        self._active = 0
+        self._stopping = threading.Event()
+
+    async def __aenter__(self) -> Self:
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._serve)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tasks.cancel_scope.cancel()
+        await self._tasks.__aexit__(kind, error, trace)
+
+    async def _serve(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except SagaError as error:
+                logger.warning("a runner of sagas cannot read %s now: %s", self._journal.name, error)
+            await clock.asleep(LOOK)
+
+    async def _look(self) -> None:
+        engine = engine_of(self._journal)
+        for id_ in await self._journal.orphans(self._sagas):
+            if self._active < self._most and not engine.runs(id_):
+                opened = await self._journal.open(id_)
+                if opened is not None and opened.owned and not engine.runs(id_):
+                    self._active += 1
+                    self._tasks.start_soon(self._take_up, id_, opened)
+        if self._on_end is not None:
+            for summary in await self._journal.untold():
+                await self._tell(self._on_end, summary)
+
+    async def _take_up(self, id_: str, opened: Opened) -> None:
+        try:
+            blueprint, saga = self._sagas[saga_of(opened)]
+            await conduct(taken_up(blueprint, saga, id_, opened), self._journal, leave=True)
+        except Exception as error:  # noqa: BLE001 - one saga's trouble is not the others'
+            logger.warning("saga %s was left: %s", id_, error)
+        finally:
+            self._active -= 1
+
+    async def _tell(self, on_end: OnEnd, summary: Summary) -> None:
+        try:
+            answer = on_end(summary)
+            if inspect.isawaitable(answer):
+                await answer
+        except Exception as error:  # noqa: BLE001 - it is the user's
+            report(error, "on_end of a saga runner raised, and is called again for %s", summary.id)
+        else:
+            await self._journal.told(summary.id)
+
+    # In a thread
+
+    def __enter__(self) -> Self:
+        for blueprint, _ in self._sagas.values():
+            refuse_coroutines(blueprint)
+        self._stopping.clear()
+        self._bell = ThreadWaiter()
+        self._thread = threading.Thread(target=self._serve_sync, name=f"sagas of {self._journal.name}", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._bell.wake()
+        self._thread.join()
+
+    def _serve_sync(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._look_sync()
+            except SagaError as error:
+                logger.warning("a runner of sagas cannot read %s now: %s", self._journal.name, error)
+            self._bell.wait(LOOK)
+
+    def _look_sync(self) -> None:
+        engine = engine_of(self._journal)
+        for id_ in self._journal.orphans(self._sagas).wait():
+            if self._active < self._most and not engine.runs(id_):
+                opened = self._journal.open(id_).wait()
+                if opened is not None and opened.owned and not engine.runs(id_):
+                    self._active += 1
+                    work = partial(self._take_up_sync, id_, opened)
+                    threading.Thread(target=work, name=f"saga {id_}", daemon=True).start()
+        if self._on_end is not None:
+            for summary in self._journal.untold().wait():
+                self._tell_sync(self._on_end, summary)
+
+    def _take_up_sync(self, id_: str, opened: Opened) -> None:
+        try:
+            blueprint, saga = self._sagas[saga_of(opened)]
+            conduct_sync(taken_up(blueprint, saga, id_, opened), self._journal)
+        except Exception as error:  # noqa: BLE001 - one saga's trouble is not the others'
+            logger.warning("saga %s was left: %s", id_, error)
+        finally:
+            self._active -= 1
+
+    def _tell_sync(self, on_end: OnEnd, summary: Summary) -> None:
+        try:
+            on_end(summary)
+        except Exception as error:  # noqa: BLE001 - it is the user's
+            report(error, "on_end of a saga runner raised, and is called again for %s", summary.id)
+        else:
+            self._journal.told(summary.id).wait()

@@ -1,0 +1,281 @@
+"""One run of one saga, up to where something has to be waited for.
+
+A stage keeps what the journal holds, asks the program what to do, finds the calls for it, and turns what comes of them
+into arrivals. It waits for nothing, writes nothing and starts nothing: the drivers do, each in its own way, and share
+all that is here.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .._clock import clock
+from .._core.saga.effects import Arrival, Do, Done, Wait
+from .._core.saga.entries import Failure, Resumed, Turn, read, write
+from .._core.saga.program import Decision, orchestrate
+from .._core.saga.progress import Progress
+from .._metrics import type_name
+from ..errors import RecordedError, SagaError, SagaFailed, SagaStuck
+from ._blueprint import INPUT, Blueprint, UndecodableError
+from ._call import Call, call_of, running
+from ._function import Function
+from ._journal import CONTROL, Letter, Opened
+from ._letters import read_request
+from ._limits import alimited, limited
+from ._watching import StepSpan, Watch, compensations
+
+MOST_TEXT = 2_000
+"""Characters of an exception's text that a journal keeps."""
+
+
+class Stage:
+    """One run of one saga.
+
+    Args:
+        blueprint: The saga's class, compiled.
+        saga: Its object; `None` where nothing is to be called.
+        id: Its id.
+        opened: What the journal holds.
+        watch: Who looks on; `None` if nobody does.
+        resumed: What is to be written first, if this is not the first run.
+
+    Attributes:
+        id: The saga's id.
+        blueprint: Its class, compiled.
+        progress: Where it stands, by what is written and what is about to be.
+        letters: The letters that were there at the beginning.
+        watch: Who looks on; `None` if nobody does.
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        saga: Any,
+        id: str,  # noqa: A002 - it is the saga's id
+        opened: Opened,
+        watch: Watch | None = None,
+        resumed: Resumed | None = None,
+    ) -> None:
+        self.id = id
+        self.blueprint = blueprint
+        self.letters = opened.letters
+        self.watch = watch
+        self._resumed = () if resumed is None else (resumed,)
+        rows = [(row.at, read(row.body)) for row in opened.rows] + [(clock.wall(), one) for one in self._resumed]
+        self.progress = Progress(blueprint.plan)
+        for at, record in rows:
+            self.progress.apply(at, record)
+        self._bound = blueprint.bind(saga, self._value_of)
+        self._program = orchestrate(blueprint.plan, rows, clock.wall(), id)
+        self._heard = self.progress.heard
+        self._taken: set[int] = set()
+        self._raised: dict[str, BaseException] = {}
+        self._undo_errors: list[Exception] = []
+
+    # The program
+
+    def begin(self) -> Decision:
+        """What is to be done first; that the saga was taken up is written with it."""
+        decision = self._noted(next(self._program))
+        return decision._replace(entries=(*self._resumed, *decision.entries))
+
+    def go_on(self, arrival: Arrival) -> Decision:
+        """What is to be done next."""
+        return self._noted(self._program.send(arrival))
+
+    def _noted(self, decision: Decision) -> Decision:
+        now = clock.wall()
+        for entry in decision.entries:
+            self.progress.apply(now, entry)
+        return decision
+
+    def _value_of(self, name: str) -> bytes | None:
+        progress = self.progress
+        if name == INPUT:
+            return None if progress.start is None else bytes(progress.start.input)
+        result = progress.results.get(name)
+        return bytes(result.value) if result is not None and result.outcome == "ok" else None
+
+    def has_work(self) -> bool:
+        """Whether there is anything to do, for whoever only looks on: it asks the program, once."""
+        return bool(next(self._program).effects)
+
+    def bodies(self, decision: Decision) -> list[bytes]:
+        """What is to be written."""
+        return [write(entry) for entry in decision.entries]
+
+    # Calls
+
+    def perform(self, do: Do) -> Done:
+        """Make a call in this thread."""
+        call = self.prepare(do)
+        if isinstance(call, Done):
+            return call
+        with running(self.call(do)):
+            try:
+                result = limited(self.function(do), call)
+            except Exception as error:  # noqa: BLE001 - what it means is told to the program
+                return self.failed(do, error)
+        return self.succeeded(do, result)
+
+    async def aperform(self, do: Do) -> Done:
+        """Make a call in this task; a plain function has a worker thread meanwhile."""
+        call = self.prepare(do)
+        if isinstance(call, Done):
+            return call
+        with running(self.call(do)):
+            try:
+                result = await alimited(self.function(do), call)
+            except Exception as error:  # noqa: BLE001 - what it means is told to the program
+                return self.failed(do, error)
+        return self.succeeded(do, result)
+
+    def never_started(self, key: str) -> Done:
+        """What comes of a call that was stopped before it began."""
+        return Done(key, "no", None, None, clock.wall())
+
+    def function(self, do: Do) -> Function:
+        """What is to be called."""
+        return self.blueprint.function(do.step, undo=do.undo)
+
+    def prepare(self, do: Do) -> Callable[[], Any] | Done:
+        """The call, ready to be made; or what has come of it already, if a value cannot be read."""
+        try:
+            return self._bound.prepare(do.step, undo=do.undo, certain=do.certain)
+        except UndecodableError as error:
+            return Done(do.key, "undecodable", None, failure_of(error), clock.wall())
+        except Exception as error:  # noqa: BLE001 - the method that makes a nested saga's object
+            return self.failed(do, error)
+
+    def call(self, do: Do) -> Call:
+        """What the call is known by to those it calls."""
+        return call_of(self.id, do.step, undo=do.undo)
+
+    def span(self, do: Do) -> StepSpan | None:
+        """A stretch for the call, if somebody looks on."""
+        if self.watch is None:
+            return None
+        result = self.progress.results.get(do.step)
+        return self.watch.step(do.step, undo=do.undo, undoes={} if result is None else result.trace)
+
+    def succeeded(self, do: Do, result: Any) -> Done:
+        """The call has returned."""
+        if do.undo:
+            compensations.add((self.blueprint.plan.saga, do.step, "success"))
+            return Done(do.key, "ok", None, None, clock.wall())
+        try:
+            return Done(do.key, "ok", self._bound.keep(do.step, result), None, clock.wall())
+        except Exception as error:  # noqa: BLE001 - it had its effect, and its result cannot be kept
+            error.add_note(f"step {do.step!r} has succeeded, but its result cannot be kept in the journal")
+            return self._unsuccessful(do, error, "unknown")
+
+    def failed(self, do: Do, error: BaseException) -> Done:
+        """The call has raised."""
+        if do.undo:
+            compensations.add((self.blueprint.plan.saga, do.step, "error"))
+            if isinstance(error, Exception):
+                self._undo_errors.append(error)
+            return Done(do.key, "unknown", None, failure_of(error), clock.wall())
+        try:
+            outcome = self.blueprint.outcome_of(do.step, error)
+        except Exception as fault:  # noqa: BLE001 - a predicate of the user's
+            error, outcome = fault, "unknown"
+        return self._unsuccessful(do, error, outcome)
+
+    def _unsuccessful(self, do: Do, error: BaseException, outcome: str) -> Done:
+        self._raised.setdefault(do.step, error)
+        return Done(do.key, outcome, None, failure_of(error), clock.wall())
+
+    # Letters
+
+    def arrivals(self, letters: Iterable[Letter], decision: Decision) -> list[Arrival]:
+        """What letters mean: requests that were not heard before, and messages that are waited for."""
+        waited_for = {effect.topic for effect in decision.effects if isinstance(effect, Wait)}
+        found: list[Arrival] = []
+        for letter in letters:
+            if letter.topic == CONTROL and letter.row > self._heard:
+                self._heard = letter.row
+                found.append(read_request(letter, clock.wall()))
+            elif letter.topic in waited_for and letter.row not in self._taken:
+                self._taken.add(letter.row)
+                found.append(Done(f"wait:{letter.topic}", "ok", letter.value, None, clock.wall()))
+        return found
+
+    # The end
+
+    def result(self) -> Any:
+        """What the saga's caller gets, once it has ended or goes no further.
+
+        Raises:
+            SagaFailed: It was undone, or settled by hand without a result.
+            SagaStuck: It waits for an operator.
+        """
+        progress = self.progress
+        if progress.ended in {"completed", "repaired"} and progress.turn is None and progress.complete:
+            return self._bound.output()
+        raise self._error() from self._cause()
+
+    def _error(self) -> SagaError:
+        plan, progress, cause = self.blueprint.plan, self.progress, self._cause()
+        errors = self._group()
+        why = _why(progress.turn, cause)
+        if progress.ended is None:
+            parked = tuple(name for name in progress.parked if name is not None)
+            waits = "; ".join(_parked(name, one.error) for name, one in progress.parked.items())
+            reason = f"{why}; an operator has to settle: {waits}" if why else f"an operator has to settle: {waits}"
+            return SagaStuck(plan.saga, self.id, reason, cause=cause, parked=parked, undo_errors=errors)
+        how = "what it had done is undone" if progress.ended == "undone" else "an operator has settled what was left"
+        reason = f"{why or 'it was aborted'}; {how}"
+        return SagaFailed(plan.saga, self.id, reason, cause=cause, outcome=progress.ended, undo_errors=errors)
+
+    def _cause(self) -> BaseException | None:
+        """The first cause: the exception itself if it was raised here, else what is remembered of it."""
+        turn = self.progress.turn
+        if turn is None:
+            remembered = next((one.error for one in self.progress.parked.values()), None)
+            step = next(iter(self.progress.parked), None)
+        else:
+            remembered, step = turn.error, turn.step
+        if step is not None and step in self._raised:
+            return self._raised[step]
+        return None if remembered is None else RecordedError(remembered.type, remembered.message)
+
+    def _group(self) -> ExceptionGroup[Exception] | None:
+        remembered = self.progress.undo_errors
+        errors = [*map(_recorded, remembered[: len(remembered) - len(self._undo_errors)]), *self._undo_errors]
+        return ExceptionGroup("undos that failed on the way", errors) if errors else None
+
+
+def failure_of(error: BaseException) -> Failure:
+    """An exception, as a journal remembers it."""
+    kind = type(error)
+    try:
+        text = str(error).encode(errors="backslashreplace").decode()[:MOST_TEXT]
+    except Exception:  # noqa: BLE001 - it is the user's class
+        text = "(its text cannot be had)"
+    return Failure(f"{kind.__module__}.{kind.__qualname__}", text)
+
+
+def _recorded(failure: Failure) -> Exception:
+    return RecordedError(failure.type, failure.message)
+
+
+def _why(turn: Turn | None, cause: BaseException | None) -> str:
+    if turn is None:
+        return ""
+    what = "" if cause is None else f": {type_name(type(cause))}: {cause}".removesuffix(": ")
+    if isinstance(cause, RecordedError):
+        what = f": {cause}"
+    match turn.reason:
+        case "cancelled":
+            return f"it was cancelled{f' while {turn.step!r} failed' if turn.step else ''}"
+        case "deadline":
+            return f"it took too long{what}"
+        case "operator":
+            return "an operator has turned it back"
+        case "failed":
+            return f"step {turn.step!r} failed{what}"
+
+
+def _parked(step: str | None, error: Failure | None) -> str:
+    text = "" if error is None else f" ({error.type}: {error.message})"
+    return f"{'all of it' if step is None else repr(step)}{text}"
