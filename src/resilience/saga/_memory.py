@@ -4,14 +4,17 @@ It can stand for several processes: `process()` gives another owner of the same 
 would, so that a test can crash wherever it likes.
 """
 
+import contextlib
+import logging
+import os
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar
 
 from .._clock import clock
-from ..errors import JournalUnavailable, LostOwnership, MessageRefused, UnknownSaga
+from ..errors import JournalUnavailable, LostOwnership, MessageRefused, SagaError, UnknownSaga
 from ._journal import (
     CONTROL,
     ENDED,
@@ -30,6 +33,8 @@ from ._pending import Pending, settled
 
 T = TypeVar("T")
 Watcher = Callable[[set[str]], None]
+
+_log = logging.getLogger("resilience")
 
 
 @dataclass(slots=True)
@@ -62,7 +67,7 @@ class MemoryJournal(Journal):
 
     Attributes:
         number: Its number among the processes that share the store.
-        alive: Whether it may still write.
+        alive: Whether it is open, and its process lives.
     """
 
     def __init__(self, *, largest: int = LARGEST) -> None:
@@ -74,6 +79,8 @@ class MemoryJournal(Journal):
         self._store = store
         self.number = next(store.numbers)
         self.alive = True
+        self._process = os.getpid()
+        self._killed = False
         self._watchers: list[Watcher] = []
 
     def process(self) -> "MemoryJournal":
@@ -83,14 +90,20 @@ class MemoryJournal(Journal):
         return other
 
     def die(self) -> None:
-        """End as if the process had been killed: what it owns is left to whoever comes."""
-        with self._store.lock:
-            self.alive = False
-            self._watchers.clear()
+        """End as if the process had been killed: what it owns is left to whoever comes, and its appends are lost.
+
+        Whatever still runs on it is told `LostOwnership`, so that it stops.
+        """
+        self._killed = True
+        self.close()
 
     def close(self) -> None:
         """See `Journal.close`."""
-        self.die()
+        if self._process != os.getpid():  # the journal is the parent's
+            return
+        with self._store.lock:
+            self.alive = False
+            self._watchers.clear()
 
     def start(self, id: str, saga: str, body: bytes) -> Pending[Opened]:  # noqa: A002
         """See `Journal.start`."""
@@ -125,7 +138,7 @@ class MemoryJournal(Journal):
             if status in ENDED:
                 file.owner = None
 
-        return self._answer(write)
+        return settled(LostOwnership("", id, "this process was killed")) if self._killed else self._answer(write)
 
     def release(self, id: str) -> Pending[None]:  # noqa: A002
         """See `Journal.release`."""
@@ -153,19 +166,16 @@ class MemoryJournal(Journal):
     def send(self, id: str, topic: str, value: bytes, who: str) -> Pending[int]:  # noqa: A002
         """See `Journal.send`."""
         checked_size(value, self._largest)
-        pending: Pending[int] = Pending()
-        try:
-            with self._store.lock:
-                self._check_alive()
-                whole, file, letter = self._deliver(id, topic, value, who)
-                watchers = list(file.owner._watchers) if file.owner is not None else []
-        except (UnknownSaga, MessageRefused, JournalUnavailable) as error:
-            pending.settle(error)
-            return pending
+        sent = self._answer(lambda: self._deliver(id, topic, value, who))
+        if isinstance(sent.answer, Exception):
+            return settled(sent.answer)
+        row, whole, watchers = sent.answer
         for watcher in watchers:
-            watcher({whole})
-        pending.settle(letter.row)
-        return pending
+            try:
+                watcher({whole})
+            except Exception:  # noqa: BLE001 - it must not reach who sent the letter
+                _log.exception("a function that watches the journal %r raised", self.name)
+        return settled(row)
 
     def orphans(self, sagas: Collection[str]) -> Pending[list[str]]:
         """See `Journal.orphans`."""
@@ -214,7 +224,8 @@ class MemoryJournal(Journal):
 
     def watch(self, function: Watcher) -> Callable[[], None]:
         """See `Journal.watch`."""
-        self._watchers.append(function)
+        with self._use():
+            self._watchers.append(function)
 
         def unwatch() -> None:
             if function in self._watchers:
@@ -225,15 +236,19 @@ class MemoryJournal(Journal):
     def _answer(self, work: Callable[[], T]) -> Pending[T]:
         """Do something at once, as all others would see it in one commit."""
         try:
-            with self._store.lock:
-                self._check_alive()
+            with self._use():
                 return settled(work())
-        except (LostOwnership, JournalUnavailable) as error:
+        except SagaError as error:
             return settled(error)
 
-    def _check_alive(self) -> None:
-        if not self.alive:
-            raise JournalUnavailable("", "", "this journal is closed; open it anew")
+    @contextlib.contextmanager
+    def _use(self) -> Generator[None]:
+        if self._process != os.getpid():  # where its lock may be held by a thread that is not there
+            raise JournalUnavailable("", "", "this journal was inherited by a forked process; open one there")
+        with self._store.lock:
+            if not self.alive:
+                raise JournalUnavailable("", "", "this journal is closed; open it anew")
+            yield
 
     def _files(self) -> list[tuple[str, _File]]:
         return list(self._store.files.items())
@@ -246,24 +261,29 @@ class MemoryJournal(Journal):
                 file.rows.append(Row(clock.wall(), body))
         return Opened(list(file.rows), list(file.letters), created=False, owned=file.owner is self)
 
-    def _deliver(self, id_: str, topic: str, value: bytes, who: str) -> tuple[str, _File, Letter]:
-        """Put a letter where it belongs: one to a nested saga is kept with the saga that it is a part of."""
-        whole = id_
-        while (file := self._store.files.get(whole)) is None:
-            whole, slash, nested = whole.rpartition("/")
-            if not slash:
-                raise UnknownSaga("", id_, "no saga of this id is in the journal")
-            topic = f"{nested}.{topic}"
+    def _deliver(self, id_: str, topic: str, value: bytes, who: str) -> tuple[int, str, "Sequence[Watcher]"]:
+        """Put a letter where it belongs; its number, the saga, and who is to hear of it."""
+        whole, file, topic = self._addressee(id_, topic)
         if file.status in ENDED:
             raise MessageRefused(file.saga, whole, f"it has ended ({file.status}), and takes no message any more")
+        watchers = tuple(file.owner._watchers) if file.owner is not None else ()
         for letter in file.letters:
             if letter.topic == topic != CONTROL:
                 if letter.value != value:
                     raise MessageRefused(file.saga, whole, f"another message was sent to {topic!r} before this one")
-                return whole, file, letter
-        letter = Letter(next(self._store.numbers), topic, value, who, clock.wall())
-        file.letters.append(letter)
-        return whole, file, letter
+                return letter.row, whole, ()
+        file.letters.append(Letter(next(self._store.numbers), topic, value, who, clock.wall()))
+        return file.letters[-1].row, whole, watchers
+
+    def _addressee(self, id_: str, topic: str) -> tuple[str, _File, str]:
+        """The saga that a letter is for: one to a nested saga is kept with the saga that it is a part of."""
+        whole, part = id_, topic
+        while (file := self._store.files.get(whole)) is None:
+            whole, slash, nested = whole.rpartition("/")
+            if not slash or topic == CONTROL:
+                raise UnknownSaga("", id_, "no saga of this id is in the journal")
+            part = f"{nested}.{part}"
+        return whole, file, part
 
     def list(
         self, *, status: Collection[str] | None = None, saga: str | None = None, limit: int | None = None
