@@ -40,7 +40,7 @@ def calls_to(service: str) -> Pipeline:
     )
 
 
-inventory, payments, orders = calls_to("inventory"), calls_to("payments"), calls_to("orders")
+to_inventory, to_payments, to_orders = (calls_to(service) for service in ("inventory", "payments", "orders"))
 
 
 @dataclass
@@ -51,34 +51,34 @@ class PlaceOrder(Saga[Order, Confirmation], name="place-order", within=timedelta
     payments: Payments
     orders: Orders
 
-    @step(policy=inventory, no_effect=OutOfStock)
+    @step(policy=to_inventory, no_effect=OutOfStock)
     async def reserve(self, order: Order) -> Reservation:
         """Put the goods aside."""
         return await self.inventory.reserve(self.key, order)
 
-    @reserve.undo(policy=inventory)
+    @reserve.undo(policy=to_inventory)
     async def release(self, order: Order) -> None:
         """Put them back."""
         await self.inventory.release(self.key, order)
 
-    @step(policy=payments, no_effect=CardDeclined)
+    @step(policy=to_payments, no_effect=CardDeclined)
     async def charge(self, order: Order, reserve: Reservation) -> Payment:
         """Take the money for what was put aside."""
         assert reserve.count == order.count
         return await self.payments.charge(self.key, order)
 
-    @charge.undo(policy=payments)
+    @charge.undo(policy=to_payments)
     async def refund(self, order: Order) -> None:
         """Give it back."""
         await self.payments.refund(self.key, order)
 
-    @step(policy=orders, no_effect=Undeliverable)
+    @step(policy=to_orders, no_effect=Undeliverable)
     async def create(self, order: Order, charge: Payment) -> Confirmation:
         """Write down the order that was paid."""
         assert charge.cents == order.cents
         return await self.orders.create(self.key, order)
 
-    @create.undo(policy=orders)
+    @create.undo(policy=to_orders)
     async def withdraw(self, order: Order) -> None:
         """Strike it out."""
         await self.orders.withdraw(self.key, order)

@@ -27,7 +27,7 @@ _VERDICTS = {
     "undone": "comes",
     "repeated": "known already, answered the same",
 }
-_FAULTS = {Fault.STALL: ", long after the caller hung up", Fault.LOST: ", and its answer is lost"}
+_FAULTS: dict[str, str] = {Fault.STALL: ", long after the caller hung up", Fault.LOST: ", and its answer is lost"}
 
 EFFECT, REPEAT, FAULT, RECORD, KILL = "●", "○", "✗", "▪", "┃"
 

@@ -31,7 +31,7 @@ but for what two dialects of SQL have not in common.
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from re import fullmatch
@@ -83,6 +83,14 @@ class Connection(Protocol):
 
     def commit(self) -> object:
         """Make the transaction last; the barrier leaves that to you."""
+        ...
+
+
+class Headers(Protocol):
+    """The headers of a request: a dict, or what a framework has for it."""
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Their names and values."""
         ...
 
 
@@ -263,11 +271,11 @@ def headers(key: str) -> dict[str, str]:
     return {HEADER: quote(key, safe=_PLAIN)}
 
 
-def key_from(headers: Mapping[str, str]) -> str:
+def key_from(headers: Headers) -> str:
     """The key that a request carries.
 
     Args:
-        headers: The request's. The key may stand in quotes, as the draft has it.
+        headers: The request's, of whatever framework. The key may stand in quotes, as the draft has it.
 
     Raises:
         ValueError: There is none: the request comes from no saga.
