@@ -1,1 +1,51 @@
-"""Sagas: classes with steps that survive a crash at any line."""
+"""Sagas: classes with steps that survive a crash at any line.
+
+A saga is a class, a step is a method, and its undo stands beside it. It ends completed or undone, whatever happens
+meanwhile; a journal remembers how far it has come::
+
+    class PlaceOrder(Saga[Order, Confirmation]):
+        @step
+        async def reserve(self, order: Order) -> Reservation: ...
+        @reserve.undo
+        async def release(self, reserve: Reservation | None) -> None: ...
+
+        @step
+        async def confirm(self, order: Order, reserve: Reservation) -> Confirmation: ...
+
+    confirmation = await PlaceOrder().run(order, id="order-42", journal=SQLiteJournal("sagas.db"))
+
+`SagaRunner` takes up what a process has left when it died; `python -m resilience saga` is for those who operate them.
+"""
+
+from ._call import current_key
+from ._definition import Saga, message, pause
+from ._handle import SagaHandle, SagaStatus, SyncSagaHandle
+from ._journal import Journal, Letter, Opened, Row, Summary
+from ._memory import MemoryJournal
+from ._pending import Pending
+from ._runner import SagaRunner
+from ._sqlite import SQLiteJournal
+from ._step import NoEffect, step
+from .barrier import Barrier
+
+__all__ = [
+    "Barrier",
+    "Journal",
+    "Letter",
+    "MemoryJournal",
+    "NoEffect",
+    "Opened",
+    "Pending",
+    "Row",
+    "SQLiteJournal",
+    "Saga",
+    "SagaHandle",
+    "SagaRunner",
+    "SagaStatus",
+    "Summary",
+    "SyncSagaHandle",
+    "current_key",
+    "message",
+    "pause",
+    "step",
+]

@@ -19,6 +19,7 @@ from ..errors import JournalUnavailable
 from ._crew import Crew
 from ._journal import STUCK, Journal
 from ._perseverance import Perseverance
+from ._points import reached
 from ._stage import Stage
 
 
@@ -79,6 +80,7 @@ class AsyncDriver:
         if not decision.entries:
             return
         bodies = self._stage.bodies(decision)
+        reached("before", "append")
         trying = Perseverance(self._stage.id, self._journal)
         while True:
             try:
@@ -86,6 +88,7 @@ class AsyncDriver:
             except JournalUnavailable as error:
                 await clock.asleep(trying.again_in(error))
             else:
+                reached("after", "append")
                 return
 
     def _keep_up(self, decision: Decision, crew: Crew) -> None:
@@ -127,14 +130,13 @@ class AsyncDriver:
             arrival = await self._stage.aperform(do)
         except BaseException as error:  # noqa: BLE001 - if it is not we who stopped it: a loop that shuts down, or an interrupt
             arrival = self._stage.failed(do, error) if do.key in self._stopped else error
-        self._arrive(do.key, arrival)
+        self._arrive(arrival)
 
     async def _sleep(self, sleep: Sleep) -> None:
         await clock.asleep(min(max(sleep.due - clock.wall(), 0.0), sleep.seconds))
-        self._arrive(sleep.key, Elapsed(sleep.key, clock.wall()))
+        self._arrive(Elapsed(sleep.key, clock.wall()))
 
-    def _arrive(self, key: str, arrival: Arrival | BaseException) -> None:
-        self._under_way.pop(key, None)
+    def _arrive(self, arrival: Arrival | BaseException) -> None:
         self._inbox.append(arrival)
         self._bell.wake()
 
@@ -154,6 +156,8 @@ class AsyncDriver:
         arrival = self._inbox.popleft()
         if isinstance(arrival, BaseException):
             raise arrival
+        if not isinstance(arrival, Request):  # not before it is told: until then it must not count as never started
+            self._under_way.pop(arrival.key, None)
         return arrival
 
 

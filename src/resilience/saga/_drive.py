@@ -11,12 +11,13 @@ from contextvars import copy_context
 from functools import partial
 
 from .._clock import clock
-from .._core.saga.effects import Arrival, Do, Elapsed, Request, Sleep, Wait
+from .._core.saga.effects import Arrival, Do, Done, Elapsed, Request, Sleep, Wait
 from .._core.saga.program import Decision
 from .._waiters import ThreadWaiter
 from ..errors import JournalUnavailable
 from ._journal import STUCK, Journal
 from ._perseverance import Perseverance
+from ._points import reached
 from ._stage import Stage
 
 
@@ -79,6 +80,7 @@ class Driver:
         if not decision.entries:
             return
         bodies = self._stage.bodies(decision)
+        reached("before", "append")
         trying = Perseverance(self._stage.id, self._journal)
         while True:
             try:
@@ -86,6 +88,7 @@ class Driver:
             except JournalUnavailable as error:
                 clock.sleep(trying.again_in(error))
             else:
+                reached("after", "append")
                 return
 
     def _start(self, decision: Decision) -> None:
@@ -111,7 +114,6 @@ class Driver:
             arrival = self._stage.perform(do)
         except BaseException as error:  # noqa: BLE001 - an interrupt: the saga is left as it is
             arrival = error
-        self._under_way.discard(do.key)
         self._inbox.append(arrival)
         self._bell.wake()
 
@@ -133,6 +135,8 @@ class Driver:
         arrival = self._inbox.popleft()
         if isinstance(arrival, BaseException):
             raise arrival
+        if isinstance(arrival, Done):  # not before it is told: until then it must not count as never started
+            self._under_way.discard(arrival.key)
         return arrival
 
     def _elapsed(self, decision: Decision) -> Elapsed | None:

@@ -21,6 +21,7 @@ from ._function import Function
 from ._journal import CONTROL, Letter, Opened
 from ._letters import read_request
 from ._limits import alimited, limited
+from ._points import reached
 from ._watching import StepSpan, Watch, compensations
 
 MOST_TEXT = 2_000
@@ -112,7 +113,9 @@ class Stage:
             return call
         with running(self.call(do)):
             try:
+                reached("before", do.key)
                 result = limited(self.function(do), call)
+                reached("after", do.key)
             except Exception as error:  # noqa: BLE001 - what it means is told to the program
                 return self.failed(do, error)
         return self.succeeded(do, result)
@@ -124,7 +127,9 @@ class Stage:
             return call
         with running(self.call(do)):
             try:
+                reached("before", do.key)
                 result = await alimited(self.function(do), call)
+                reached("after", do.key)
             except Exception as error:  # noqa: BLE001 - what it means is told to the program
                 return self.failed(do, error)
         return self.succeeded(do, result)

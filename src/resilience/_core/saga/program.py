@@ -141,16 +141,16 @@ class Desk:
     # What arrives
 
     def learn(self, arrival: Arrival) -> None:
-        """Write down what an arrival means."""
-        match arrival:
-            case Done(key):
-                self._under_way.pop(key, None)
-                what, _, name = key.partition(":")
-                (self._undone if what == "undo" else self._done)(self.plan.by_name[name], arrival)
-            case Elapsed(key, now):
-                self._elapsed(key, now)
-            case Request(now=now):
-                self._asked(arrival, now)
+        """Write down what an arrival means; one that nobody waits for any more means nothing."""
+        if isinstance(arrival, Request):
+            self._asked(arrival, arrival.now)
+        elif self._under_way.pop(arrival.key, None) is None:
+            return
+        elif isinstance(arrival, Elapsed):
+            self._elapsed(arrival.key, arrival.now)
+        else:
+            what, _, name = arrival.key.partition(":")
+            (self._undone if what == "undo" else self._done)(self.plan.by_name[name], arrival)
 
     def _done(self, node: Node, done: Done) -> None:
         if done.outcome == "undecodable":
