@@ -26,6 +26,10 @@ class Undeliverable(Exception):  # noqa: N818 - it says what happened
     """Nothing is sent there."""
 
 
+CONFLICT = 409
+"""How a service says no."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """Puts things aside."""
@@ -76,7 +80,7 @@ async def _post(
 ) -> dict[str, Any]:
     response = await http.post(path, json=asdict(order), headers=headers(key))
     answer: dict[str, Any] = response.json() if response.content else {}
-    if no and response.status_code == httpx2.codes.CONFLICT:
+    if no and response.status_code == CONFLICT:
         raise no(answer["refused"])
     response.raise_for_status()
     return answer

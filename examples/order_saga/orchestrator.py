@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def die_with_input() -> None:
 
 
 @asynccontextmanager
-async def clients(urls: list[str]) -> AsyncIterator[PlaceOrder]:
+async def clients(urls: list[str]) -> AsyncGenerator[PlaceOrder]:
     """The saga, connected to the services."""
     async with AsyncExitStack() as stack:
         inventory, payments, orders = [

@@ -35,7 +35,7 @@ class Participant:
     """
 
     schema: str
-    fill: Callable[[sqlite3.Connection, Script], object]
+    fill: Callable[[sqlite3.Connection, Script], None]
     steps: dict[str, Work]
     undos: dict[str, Work]
 
@@ -90,24 +90,36 @@ def withdraw(connection: sqlite3.Connection, order: Order) -> None:
     _move(connection, order, "withdraw", order.city, 1)
 
 
+def put_in_stock(connection: sqlite3.Connection, script: Script) -> None:
+    """What the inventory has at first."""
+    connection.executemany("INSERT INTO stock VALUES (?, ?)", script.stock.items())
+
+
+def open_accounts(connection: sqlite3.Connection, script: Script) -> None:
+    """What the customers have at first."""
+    connection.executemany("INSERT INTO accounts VALUES (?, ?)", script.accounts.items())
+
+
+def begin_empty(connection: sqlite3.Connection, script: Script) -> None:
+    """There are no orders at first."""
+
+
 PARTICIPANTS = {
     "inventory": Participant(
         "CREATE TABLE stock (item TEXT PRIMARY KEY, available INTEGER);" + MOVES,
-        lambda connection, script: connection.executemany("INSERT INTO stock VALUES (?, ?)", script.stock.items()),
+        put_in_stock,
         {"/reserve": reserve},
         {"/release": release},
     ),
     "payments": Participant(
         "CREATE TABLE accounts (customer TEXT PRIMARY KEY, cents INTEGER);" + MOVES,
-        lambda connection, script: connection.executemany(
-            "INSERT INTO accounts VALUES (?, ?)", script.accounts.items()
-        ),
+        open_accounts,
         {"/charge": charge},
         {"/refund": refund},
     ),
     "orders": Participant(
         "CREATE TABLE orders (number INTEGER PRIMARY KEY AUTOINCREMENT, order_id TEXT);" + MOVES,
-        lambda *_: None,
+        begin_empty,
         {"/create": create},
         {"/withdraw": withdraw},
     ),
