@@ -15,8 +15,8 @@ policies as one::
     @payments
     async def charge(order: Order) -> Receipt: ...
 
-More: `resilience.http` (which answers are worth another try), `resilience.testing` (a virtual clock for tests),
-`resilience.events` (what `listen` hears).
+More: `resilience.saga` (classes whose steps survive a crash at any line), `resilience.http` (which answers are worth
+another try), `resilience.testing` (a virtual clock for tests), `resilience.events` (what `listen` hears).
 """
 
 from importlib import import_module
@@ -51,7 +51,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from . import http, testing
+    from . import http, saga, testing
 
 __all__ = [
     "Attempt",
@@ -88,13 +88,14 @@ __all__ = [
     "policies",
     "remaining",
     "retry",
+    "saga",
     "testing",
     "timeout",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Load `http` and `testing` with their first use: most processes need one of them at most."""
-    if name in ("http", "testing"):
+    """Load `http`, `saga` and `testing` with their first use: most processes need one of them at most."""
+    if name in ("http", "saga", "testing"):
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

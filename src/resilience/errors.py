@@ -14,10 +14,10 @@ refused or cut off::
     └─ SagaError(saga, id)               what happened to a saga
        ├─ SagaFailed                     it was undone; the first cause is its `__cause__`
        ├─ SagaStuck                      something waits for an operator
+       │  └─ DefinitionChanged           its class no longer fits its journal
        ├─ IdConflict                     the id belongs to another saga, or to another input
        ├─ UnknownSaga                    no saga of this id is in the journal
        ├─ MessageRefused                 too late, or another message was first
-       ├─ DefinitionChanged              its class no longer fits its journal
        ├─ JournalUnavailable             the journal cannot be read or written now
        └─ LostOwnership                  another process has taken it over
     RecordedError                        an exception of another process, as a saga's journal remembers it
@@ -219,8 +219,8 @@ class MessageRefused(SagaError):
     """The saga takes no such message any more: it has ended, or another message was there first."""
 
 
-class DefinitionChanged(SagaError):
-    """The saga's class no longer fits what its journal says it has done."""
+class DefinitionChanged(SagaStuck):
+    """The saga's class no longer fits what its journal says it has done; it waits until one does, or is undone."""
 
 
 class JournalUnavailable(SagaError):

@@ -17,7 +17,20 @@ meanwhile; a journal remembers how far it has come::
 `SagaRunner` takes up what a process has left when it died; `python -m resilience saga` is for those who operate them.
 """
 
+from ..errors import (
+    DefinitionChanged,
+    IdConflict,
+    JournalUnavailable,
+    LostOwnership,
+    MessageRefused,
+    RecordedError,
+    SagaError,
+    SagaFailed,
+    SagaStuck,
+    UnknownSaga,
+)
 from ._call import current_key
+from ._declaration import nested
 from ._definition import Saga, message, pause
 from ._handle import SagaHandle, SagaStatus, SyncSagaHandle
 from ._journal import Journal, Letter, Opened, Row, Summary
@@ -30,22 +43,33 @@ from .barrier import Barrier
 
 __all__ = [
     "Barrier",
+    "DefinitionChanged",
+    "IdConflict",
     "Journal",
+    "JournalUnavailable",
     "Letter",
+    "LostOwnership",
     "MemoryJournal",
+    "MessageRefused",
     "NoEffect",
     "Opened",
     "Pending",
+    "RecordedError",
     "Row",
     "SQLiteJournal",
     "Saga",
+    "SagaError",
+    "SagaFailed",
     "SagaHandle",
     "SagaRunner",
     "SagaStatus",
+    "SagaStuck",
     "Summary",
     "SyncSagaHandle",
+    "UnknownSaga",
     "current_key",
     "message",
+    "nested",
     "pause",
     "step",
 ]

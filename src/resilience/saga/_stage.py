@@ -14,7 +14,7 @@ from .._core.saga.entries import Failure, Resumed, Turn, read, write
 from .._core.saga.program import Decision, orchestrate
 from .._core.saga.progress import Progress
 from .._metrics import type_name
-from ..errors import RecordedError, SagaError, SagaFailed, SagaStuck
+from ..errors import DefinitionChanged, RecordedError, SagaError, SagaFailed, SagaStuck
 from ._blueprint import INPUT, Blueprint, UndecodableError
 from ._call import Call, call_of, running
 from ._function import Function
@@ -227,7 +227,8 @@ class Stage:
             parked = tuple(name for name in progress.parked if name is not None)
             waits = "; ".join(_parked(name, one.error) for name, one in progress.parked.items())
             reason = f"{why}; an operator has to settle: {waits}" if why else f"an operator has to settle: {waits}"
-            return SagaStuck(plan.saga, self.id, reason, cause=cause, parked=parked, undo_errors=errors)
+            kind = DefinitionChanged if None in progress.parked else SagaStuck
+            return kind(plan.saga, self.id, reason, cause=cause, parked=parked, undo_errors=errors)
         how = "what it had done is undone" if progress.ended == "undone" else "an operator has settled what was left"
         reason = f"{why or 'it was aborted'}; {how}"
         return SagaFailed(plan.saga, self.id, reason, cause=cause, outcome=progress.ended, undo_errors=errors)
