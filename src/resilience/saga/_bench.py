@@ -3,14 +3,11 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Generic, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from .._clock import SystemClock
-from ._journal import Journal, Opened
+from ._journal import Journal, Opened, Row
 from ._pending import Pending
-
-J = TypeVar("J", bound=Journal)
-E = TypeVar("E", bound=Exception)
 
 SOON = 10.0
 """Real seconds to wait for what must come within 0.2 s: a busy machine is no reason to find a journal guilty."""
@@ -18,7 +15,7 @@ SOON = 10.0
 _real = SystemClock()
 
 
-class Bench(Generic[J]):
+class Bench:
     """Makes journals, and closes them in the end.
 
     Args:
@@ -27,32 +24,38 @@ class Bench(Generic[J]):
         kill: Ends a journal as if its process had been killed; `None`: a rule that needs it closes it instead.
     """
 
-    def __init__(self, make: Callable[[], J], another: Callable[[J], J], kill: Callable[[J], object] | None) -> None:
+    def __init__(
+        self, make: Callable[[], Journal], another: Callable[[Any], Journal], kill: Callable[[Any], object] | None
+    ) -> None:
         self._make = make
         self._another = another
-        self._kill = kill or (lambda journal: journal.close())
+        self._kill = kill or _close
         self._opened = contextlib.ExitStack()
 
-    def fresh(self) -> J:
+    def fresh(self) -> Journal:
         """A new, empty journal."""
-        return self._opened.enter_context(self._make())
+        return self._keep(self._make())
 
-    def two(self) -> tuple[J, J]:
+    def two(self) -> tuple[Journal, Journal]:
         """Two owners over one new store."""
         first = self.fresh()
         return first, self.another(first)
 
-    def another(self, journal: J) -> J:
+    def another(self, journal: Journal) -> Journal:
         """Another owner over the same store."""
-        return self._opened.enter_context(self._another(journal))
+        return self._keep(self._another(journal))
 
-    def kill(self, journal: J) -> None:
+    def kill(self, journal: Journal) -> None:
         """End it as if its process had been killed."""
         self._kill(journal)
 
     def close(self) -> None:
         """Close all that was made."""
         self._opened.close()
+
+    def _keep(self, journal: Journal) -> Journal:
+        self._opened.callback(journal.close)
+        return journal
 
 
 class Bell:
@@ -73,7 +76,9 @@ class Bell:
         ends = _real.now() + SOON
         while id_ not in self.heard:
             if not _real.acquire(self._rings, ends - _real.now()):
-                wrong(f"{SOON:g} s after a letter to {id_!r}, its owner's watcher had heard of {self.heard or 'nothing'}")
+                wrong(
+                    f"{SOON:g} s after a letter to {id_!r}, its owner's watcher had heard of {self.heard or 'nothing'}"
+                )
 
 
 def begun(journal: Journal, id_: str = "a", saga: str = "Trip", body: bytes = b"start") -> Opened:
@@ -81,12 +86,21 @@ def begun(journal: Journal, id_: str = "a", saga: str = "Trip", body: bytes = b"
     return journal.start(id_, saga, body).wait()
 
 
+def opened(journal: Journal, id_: str = "a", body: bytes | None = b"resumed") -> Opened:
+    """Open a saga that is there."""
+    found = journal.open(id_, body).wait()
+    return wrong(f"open({id_!r}) finds no such saga") if found is None else found
+
+
 def bodies(journal: Journal, id_: str = "a") -> list[bytes]:
+    """The records of a saga, without their times."""
+    return [row.body for row in rows(journal, id_)]
+
+
+def rows(journal: Journal, id_: str = "a") -> list[Row]:
     """The records of a saga."""
-    rows = journal.read(id_).wait()
-    if rows is None:
-        wrong(f"read({id_!r}) finds no such saga")
-    return [row.body for row in rows]
+    found = journal.read(id_).wait()
+    return wrong(f"read({id_!r}) finds no such saga") if found is None else found
 
 
 def same(found: object, expected: object, what: str) -> None:
@@ -95,16 +109,16 @@ def same(found: object, expected: object, what: str) -> None:
         wrong(f"{what} is {found!r}, not {expected!r}")
 
 
-def refused(kind: type[E], call: Callable[[], object], what: str) -> E:
-    """See that something is refused, by the call or by its answer; the error."""
+def refused(what: str, call: Callable[[], Pending[Any]], *kinds: type[Exception]) -> Exception:
+    """See that something is refused with one of these errors, by the call or by its answer; the error."""
+    expected = " or ".join(kind.__name__ for kind in kinds)
     try:
-        answer = call()
-        found = answer.wait() if isinstance(answer, Pending) else answer
-    except kind as error:
+        found = call().wait()
+    except kinds as error:
         return error
     except Exception as error:
-        raise AssertionError(f"{what} raises {error!r}, not {kind.__name__}") from error
-    wrong(f"{what} answers {found!r}, and does not raise {kind.__name__}")
+        raise AssertionError(f"{what} raises {error!r}, not {expected}") from error
+    return wrong(f"{what} answers {found!r}, and does not raise {expected}")
 
 
 def together(calls: list[Callable[[], object]]) -> None:
@@ -136,3 +150,7 @@ def wrong(what: str) -> NoReturn:
 def each(count: int, name: str = "a") -> Iterator[str]:
     """So many ids."""
     return (f"{name}-{number}" for number in range(count))
+
+
+def _close(journal: Journal) -> None:
+    journal.close()

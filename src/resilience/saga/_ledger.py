@@ -246,7 +246,7 @@ class Ledger:
         whole = id_
         while (row := self._connection.execute(_FIND, (whole,)).fetchone()) is None:
             whole, slash, nested = whole.rpartition("/")
-            if not slash:
+            if not slash or topic == CONTROL:  # a request is for a saga as a whole
                 raise UnknownSaga("", id_, "no saga of this id is in the journal")
             topic = f"{nested}.{topic}"
         return Found(*row), topic

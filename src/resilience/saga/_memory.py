@@ -188,18 +188,20 @@ class MemoryJournal(Journal):
 
     def untold(self, limit: int = 100) -> Pending[list[Summary]]:
         """See `Journal.untold`."""
-        return self._answer(
-            lambda: [_summary(id_, file) for id_, file in self._files() if file.status in ENDED and not file.told][
-                :limit
-            ]
-        )
+
+        def untold() -> list[Summary]:
+            found = [_summary(id_, file) for id_, file in self._files() if file.status in ENDED and not file.told]
+            return sorted(found, key=lambda summary: summary.ended or 0.0)[:limit]
+
+        return self._answer(untold)
 
     def told(self, id: str) -> Pending[None]:  # noqa: A002
         """See `Journal.told`."""
 
         def tell() -> None:
-            if id in self._store.files:
-                self._store.files[id].told = True
+            file = self._store.files.get(id)
+            if file is not None and file.status in ENDED:
+                file.told = True
 
         return self._answer(tell)
 
