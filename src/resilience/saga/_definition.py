@@ -8,19 +8,19 @@ driver's words for a saga are `Definition` (`_declaration`), `blueprint_of` (`_c
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from uuid import uuid4
 
 from .. import _checks
+from . import _run
 from ._compile import blueprint_of
 from ._declaration import ClassOptions, Definition, Input, Message, Output, Pause, T
+from ._diagram import Diagram, diagram_of
+from ._handle import SagaHandle, SyncSagaHandle
+from ._journal import Journal
 from ._names import declared_in
 from ._signature import UnresolvedError, annotated
 from ._wrong import wrong
-
-if TYPE_CHECKING:
-    from ._handle import SagaHandle, SyncSagaHandle
-    from ._journal import Journal
 
 
 class Saga(Definition[Input, Output]):
@@ -93,7 +93,7 @@ class Saga(Definition[Input, Output]):
         /,
         *,
         id: str | None = None,  # noqa: A002 - it is the saga's id
-        journal: "Journal | None" = None,
+        journal: Journal | None = None,
         within: _checks.Seconds | None = None,
     ) -> Output:
         """Run it to its end; take it up, if one of this id was left.
@@ -116,8 +116,6 @@ class Saga(Definition[Input, Output]):
             JournalUnavailable: The journal cannot be read or written.
             TypeError: The class is wrong, or the input is not what it takes.
         """
-        from . import _run  # noqa: PLC0415
-
         return cast("Output", await _run.run(self, input, uuid4().hex if id is None else id, journal, within=within))
 
     def run_sync(
@@ -126,7 +124,7 @@ class Saga(Definition[Input, Output]):
         /,
         *,
         id: str | None = None,  # noqa: A002 - it is the saga's id
-        journal: "Journal | None" = None,
+        journal: Journal | None = None,
         within: _checks.Seconds | None = None,
     ) -> Output:
         """Run it to its end, in plain code: `run` for a saga without coroutine functions.
@@ -134,8 +132,6 @@ class Saga(Definition[Input, Output]):
         Raises:
             TypeError: A step or an undo is a coroutine function. And as `run`.
         """
-        from . import _run  # noqa: PLC0415
-
         return cast("Output", _run.run_sync(self, input, uuid4().hex if id is None else id, journal, within=within))
 
     async def start(
@@ -144,9 +140,9 @@ class Saga(Definition[Input, Output]):
         /,
         *,
         id: str | None = None,  # noqa: A002 - it is the saga's id
-        journal: "Journal",
+        journal: Journal,
         within: _checks.Seconds | None = None,
-    ) -> "SagaHandle[Output]":
+    ) -> SagaHandle[Output]:
         """Have it begun, durably, and go on with other things; a `SagaRunner` on the same journal runs it.
 
         Args:
@@ -162,10 +158,7 @@ class Saga(Definition[Input, Output]):
             IdConflict: The id is that of another saga, or had another input.
             JournalUnavailable: The journal cannot be read or written.
         """
-        from . import _run  # noqa: PLC0415
-
-        handle = await _run.start(self, input, uuid4().hex if id is None else id, journal, within=within)
-        return cast("SagaHandle[Output]", handle)
+        return await _run.start(self, input, uuid4().hex if id is None else id, journal, within=within)
 
     def start_sync(
         self,
@@ -173,26 +166,26 @@ class Saga(Definition[Input, Output]):
         /,
         *,
         id: str | None = None,  # noqa: A002 - it is the saga's id
-        journal: "Journal",
+        journal: Journal,
         within: _checks.Seconds | None = None,
-    ) -> "SyncSagaHandle[Output]":
+    ) -> SyncSagaHandle[Output]:
         """Have it begun, in plain code: as `start`."""
-        from . import _run  # noqa: PLC0415
-
-        handle = _run.start_sync(self, input, uuid4().hex if id is None else id, journal, within=within)
-        return cast("SyncSagaHandle[Output]", handle)
+        return _run.start_sync(self, input, uuid4().hex if id is None else id, journal, within=within)
 
     @classmethod
-    def handle(cls, id: str, *, journal: "Journal") -> "SagaHandle[Output]":  # noqa: A002 - it is the saga's id
+    def handle(cls, id: str, *, journal: Journal) -> SagaHandle[Output]:  # noqa: A002 - it is the saga's id
         """A handle on a saga that was begun elsewhere or before.
 
         Args:
             id: The saga's id.
             journal: Where it is kept.
         """
-        from . import _run  # noqa: PLC0415
+        return _run.attach(cls, id, journal)
 
-        return cast("SagaHandle[Output]", _run.attach(cls, id, journal))
+    @classmethod
+    def handle_sync(cls, id: str, *, journal: Journal) -> SyncSagaHandle[Output]:  # noqa: A002 - it is the saga's id
+        """The same for plain code: as `handle`."""
+        return _run.attach_sync(cls, id, journal)
 
     @classmethod
     def check(cls) -> None:
@@ -202,6 +195,15 @@ class Saga(Definition[Input, Output]):
             TypeError: It is wrong.
         """
         blueprint_of(cls)
+
+    @classmethod
+    def diagram(cls) -> Diagram:
+        """Draw the steps: `print(PlaceOrder.diagram())` gives Mermaid's text, `PlaceOrder.diagram().svg` a picture.
+
+        Raises:
+            TypeError: The class is wrong.
+        """
+        return diagram_of(blueprint_of(cls))
 
 
 class message(Message[T]):
@@ -227,7 +229,7 @@ class message(Message[T]):
         ValueError: `within` is not greater than zero.
     """
 
-    async def send(self, id: str, value: T, /, *, journal: "Journal", who: str = "") -> None:  # noqa: A002 - it is the saga's id
+    async def send(self, id: str, value: T, /, *, journal: Journal, who: str = "") -> None:  # noqa: A002 - it is the saga's id
         """Send it to a saga; inside a nested saga the id is "order-42/deliver".
 
         Args:
@@ -241,14 +243,10 @@ class message(Message[T]):
             MessageRefused: It has ended, or another message was there first.
             JournalUnavailable: The journal cannot be written.
         """
-        from . import _run  # noqa: PLC0415
-
         await _run.send(self, id, value, journal, who)
 
-    def send_sync(self, id: str, value: T, /, *, journal: "Journal", who: str = "") -> None:  # noqa: A002 - it is the saga's id
+    def send_sync(self, id: str, value: T, /, *, journal: Journal, who: str = "") -> None:  # noqa: A002 - it is the saga's id
         """Send it, in plain code: as `send`."""
-        from . import _run  # noqa: PLC0415
-
         _run.send_sync(self, id, value, journal, who)
 
 
