@@ -185,6 +185,23 @@ class FellBack(Event):
     error: BaseException | None
 
 
+@dataclass(frozen=True, slots=True)
+class SagaParked(Event):
+    """Something of a saga waits for an operator; `policy` is the name of its class.
+
+    Attributes:
+        id: The saga's id.
+        step: The step that waits; `None`: all of the saga.
+        reason: "undo-failed", "step-failed", "undecodable" or "definition-changed".
+        error: What went wrong, in words.
+    """
+
+    id: str
+    step: str | None
+    reason: str
+    error: str
+
+
 Listener = Callable[[Event], object]
 
 _listeners: tuple[Listener, ...] = ()
@@ -287,5 +304,7 @@ def _log(event: Event) -> None:
             logger.info("circuit breaker %s: %s -> closed, %s", policy, before, reason)
         case Abandoned(policy, seconds, running):
             logger.warning("timeout %s: work was left behind after %.3g s; %d such still run", policy, seconds, running)
+        case SagaParked(policy, id_, step, reason, error):
+            logger.warning("saga %s %s: %s waits for an operator, %s: %s", policy, id_, step or "all", reason, error)
         case _:
             pass

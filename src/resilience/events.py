@@ -11,6 +11,7 @@ from ._events import (
     Recovered,
     Refused,
     Retrying,
+    SagaParked,
     StateChanged,
     WouldOpen,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Recovered",
     "Refused",
     "Retrying",
+    "SagaParked",
     "StateChanged",
     "WouldOpen",
 ]

@@ -55,4 +55,6 @@ class _Conducted:
         if progress.ended is None:
             _ = self._journal.release(stage.id)  # nobody needs to wait for it
         if stage.watch is not None:
-            stage.watch.ended(progress.ended or ("stuck" if parked else "left"), progress.moment("start"), error)
+            outcome = progress.ended or ("stuck" if parked else "left")
+            failure = stage.error() if error is None and outcome != "left" else error
+            stage.watch.ended(outcome, progress.moment("start"), failure)

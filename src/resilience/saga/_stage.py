@@ -10,13 +10,14 @@ from typing import Any
 
 from .._clock import clock
 from .._core.saga.effects import Arrival, Do, Done, Wait
-from .._core.saga.entries import Failure, Resumed, Turn, read, write
+from .._core.saga.entries import Failure, Parked, Resumed, Turn, read, write
 from .._core.saga.program import Decision, orchestrate
 from .._core.saga.progress import Progress
+from .._events import SagaParked, emit
 from .._metrics import type_name
 from ..errors import DefinitionChanged, RecordedError, SagaError, SagaFailed, SagaStuck
 from ._blueprint import INPUT, Blueprint, UndecodableError
-from ._call import Call, call_of, running
+from ._call import call_of, running
 from ._function import Function
 from ._journal import CONTROL, Letter, Opened
 from ._letters import read_request
@@ -87,6 +88,8 @@ class Stage:
         now = clock.wall()
         for entry in decision.entries:
             self.progress.apply(now, entry)
+            if isinstance(entry, Parked):
+                emit(SagaParked(self.blueprint.plan.saga, self.id, entry.step, entry.reason, _said(entry.error)))
         return decision
 
     def _value_of(self, name: str) -> bytes | None:
@@ -108,31 +111,43 @@ class Stage:
 
     def perform(self, do: Do) -> Done:
         """Make a call in this thread."""
-        call = self.prepare(do)
+        call = self._prepare(do)
         if isinstance(call, Done):
             return call
-        with running(self.call(do)):
+        if self.watch is None:
+            return self._perform(do, call)
+        with self._span(do, self.watch) as span:
+            return span.ended(self._perform(do, call), self._raised.get(do.key))
+
+    async def aperform(self, do: Do) -> Done:
+        """Make a call in this task; a plain function has a worker thread meanwhile."""
+        call = self._prepare(do)
+        if isinstance(call, Done):
+            return call
+        if self.watch is None:
+            return await self._aperform(do, call)
+        with self._span(do, self.watch) as span:
+            return span.ended(await self._aperform(do, call), self._raised.get(do.key))
+
+    def _perform(self, do: Do, call: Callable[[], Any]) -> Done:
+        with running(call_of(self.id, do.step, undo=do.undo)):
             try:
                 reached("before", do.key)
                 result = limited(self.function(do), call)
                 reached("after", do.key)
             except Exception as error:  # noqa: BLE001 - what it means is told to the program
                 return self.failed(do, error)
-        return self.succeeded(do, result)
+        return self._succeeded(do, result)
 
-    async def aperform(self, do: Do) -> Done:
-        """Make a call in this task; a plain function has a worker thread meanwhile."""
-        call = self.prepare(do)
-        if isinstance(call, Done):
-            return call
-        with running(self.call(do)):
+    async def _aperform(self, do: Do, call: Callable[[], Any]) -> Done:
+        with running(call_of(self.id, do.step, undo=do.undo)):
             try:
                 reached("before", do.key)
                 result = await alimited(self.function(do), call)
                 reached("after", do.key)
             except Exception as error:  # noqa: BLE001 - what it means is told to the program
                 return self.failed(do, error)
-        return self.succeeded(do, result)
+        return self._succeeded(do, result)
 
     def never_started(self, key: str) -> Done:
         """What comes of a call that was stopped before it began."""
@@ -142,7 +157,7 @@ class Stage:
         """What is to be called."""
         return self.blueprint.function(do.step, undo=do.undo)
 
-    def prepare(self, do: Do) -> Callable[[], Any] | Done:
+    def _prepare(self, do: Do) -> Callable[[], Any] | Done:
         """The call, ready to be made; or what has come of it already, if a value cannot be read."""
         try:
             return self._bound.prepare(do.step, undo=do.undo, certain=do.certain)
@@ -151,18 +166,11 @@ class Stage:
         except Exception as error:  # noqa: BLE001 - the method that makes a nested saga's object
             return self.failed(do, error)
 
-    def call(self, do: Do) -> Call:
-        """What the call is known by to those it calls."""
-        return call_of(self.id, do.step, undo=do.undo)
-
-    def span(self, do: Do) -> StepSpan | None:
-        """A stretch for the call, if somebody looks on."""
-        if self.watch is None:
-            return None
+    def _span(self, do: Do, watch: Watch) -> StepSpan:
         result = self.progress.results.get(do.step)
-        return self.watch.step(do.step, undo=do.undo, undoes={} if result is None else result.trace)
+        return watch.step(do.step, undo=do.undo, undoes={} if result is None else result.trace)
 
-    def succeeded(self, do: Do, result: Any) -> Done:
+    def _succeeded(self, do: Do, result: Any) -> Done:
         """The call has returned."""
         if do.undo:
             compensations.add((self.blueprint.plan.saga, do.step, "success"))
@@ -179,6 +187,7 @@ class Stage:
             compensations.add((self.blueprint.plan.saga, do.step, "error"))
             if isinstance(error, Exception):
                 self._undo_errors.append(error)
+            self._raised[do.key] = error
             return Done(do.key, "unknown", None, failure_of(error), clock.wall())
         try:
             outcome = self.blueprint.outcome_of(do.step, error)
@@ -187,7 +196,7 @@ class Stage:
         return self._unsuccessful(do, error, outcome)
 
     def _unsuccessful(self, do: Do, error: BaseException, outcome: str) -> Done:
-        self._raised.setdefault(do.step, error)
+        self._raised[do.key] = error
         return Done(do.key, outcome, None, failure_of(error), clock.wall())
 
     # Letters
@@ -214,13 +223,15 @@ class Stage:
             SagaFailed: It was undone, or settled by hand without a result.
             SagaStuck: It waits for an operator.
         """
-        progress = self.progress
-        if progress.ended in {"completed", "repaired"} and progress.turn is None and progress.complete:
-            return self._bound.output()
-        raise self._error() from self._cause()
+        if (error := self.error()) is not None:
+            raise error from self._cause()
+        return self._bound.output()
 
-    def _error(self) -> SagaError:
+    def error(self) -> SagaError | None:
+        """What it has come to, if that is no result."""
         plan, progress, cause = self.blueprint.plan, self.progress, self._cause()
+        if progress.ended is not None and progress.turn is None and progress.complete:
+            return None
         errors = self._group()
         why = _why(progress.turn, cause)
         if progress.ended is None:
@@ -241,8 +252,8 @@ class Stage:
             step = next(iter(self.progress.parked), None)
         else:
             remembered, step = turn.error, turn.step
-        if step is not None and step in self._raised:
-            return self._raised[step]
+        if f"do:{step}" in self._raised:
+            return self._raised[f"do:{step}"]
         return None if remembered is None else RecordedError(remembered.type, remembered.message)
 
     def _group(self) -> ExceptionGroup[Exception] | None:
@@ -282,6 +293,10 @@ def _why(turn: Turn | None, cause: BaseException | None) -> str:
             return f"step {turn.step!r} failed{what}"
 
 
+def _said(error: Failure | None) -> str:
+    return "" if error is None else f"{error.type}: {error.message}"
+
+
 def _parked(step: str | None, error: Failure | None) -> str:
-    text = "" if error is None else f" ({error.type}: {error.message})"
+    text = f" ({_said(error)})" if error is not None else ""
     return f"{'all of it' if step is None else repr(step)}{text}"

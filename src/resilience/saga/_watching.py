@@ -25,6 +25,7 @@ from opentelemetry.trace import Link, Span, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from .._clock import clock
+from .._core.saga.effects import Done
 from .._gate import Listeners, gate, metering, tracing
 from .._metrics import ERROR_TYPE, OUTCOME, Instrument, declare
 from .._telemetry import conclude, error_type, outcome_of, unharmed, wall_nanoseconds
@@ -154,11 +155,9 @@ class StepSpan:
 
     Attributes:
         trace: Its trace context, for the journal.
-        outcome: How it ended: set before it is left.
-        error: What it raised, likewise.
     """
 
-    __slots__ = ("_began", "_links", "_name", "_span", "_token", "_undo", "_watch", "error", "outcome", "trace")
+    __slots__ = ("_began", "_error", "_links", "_name", "_outcome", "_span", "_token", "_undo", "_watch", "trace")
 
     def __init__(self, watch: Watch, name: str, *, undo: bool, links: tuple[Link, ...]) -> None:
         self._watch = watch
@@ -167,8 +166,8 @@ class StepSpan:
         self._links = links
         self._span: Span | None = None
         self.trace: Carrier = {}
-        self.outcome = "unknown"
-        self.error: BaseException | None = None
+        self._outcome = "unknown"
+        self._error: BaseException | None = None
 
     def __enter__(self) -> Self:
         self._began = clock.now()
@@ -182,17 +181,23 @@ class StepSpan:
             self._token = otel_context.attach(api.set_span_in_context(self._span))
         return self
 
+    def ended(self, done: Done, error: BaseException | None) -> Done:
+        """How it ended; what is to be written says where it is found in the trace."""
+        self._outcome = done.outcome
+        self._error = None if done.outcome == "ok" else error
+        return done._replace(trace=self.trace)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        error = self.error or error
+        error = self._error or error
         if self._span is not None:
             otel_context.detach(self._token)
-            unharmed(partial(conclude, self._span, outcome_of(error), error, {STEP_OUTCOME: self.outcome}))
+            unharmed(partial(conclude, self._span, outcome_of(error), error, {STEP_OUTCOME: self._outcome}))
         histograms = self._watch.listeners.histograms
         if histograms is not None and not self._undo:
             facts = {SAGA_NAME: self._watch.about[SAGA_NAME], SAGA_STEP: self._name}
-            facts |= {STEP_OUTCOME: self.outcome, **error_type(error)}
+            facts |= {STEP_OUTCOME: self._outcome, **error_type(error)}
             unharmed(partial(histograms[STEP_DURATION.name].record, clock.now() - self._began, facts))
 
 
