@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from resilience import Pipeline, retry, timeout
-from resilience.saga._declaration import nested
-from resilience.saga._definition import Saga, message, pause
-from resilience.saga._step import step
+from resilience.saga import Saga, message, nested, pause, step
 
 if TYPE_CHECKING:
     from elsewhere import Unknown

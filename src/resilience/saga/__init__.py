@@ -32,6 +32,7 @@ from ..errors import (
 from ._call import current_key
 from ._declaration import nested
 from ._definition import Saga, message, pause
+from ._diagram import Diagram
 from ._handle import SagaHandle, SagaStatus, SyncSagaHandle
 from ._journal import Journal, Letter, Opened, Row, Summary
 from ._memory import MemoryJournal
@@ -44,6 +45,7 @@ from .barrier import Barrier
 __all__ = [
     "Barrier",
     "DefinitionChanged",
+    "Diagram",
     "IdConflict",
     "Journal",
     "JournalUnavailable",
