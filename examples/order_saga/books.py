@@ -156,7 +156,7 @@ def read(folder: Path, script: Script, kills: Iterable[Kill]) -> Books:
 
 
 def _journal(path: Path) -> tuple[dict[str, str], dict[str, list[Entry]]]:
-    with closing(SQLiteJournal(path)) as journal:
+    with SQLiteJournal(path) as journal:
         statuses = {saga.id: saga.status for saga in journal.list().wait()}
         rows = {order: journal.read(order).wait() or [] for order in statuses}
     return statuses, {order: [_entry(row.at, row.body) for row in found] for order, found in rows.items()}

@@ -19,8 +19,7 @@ from pathlib import Path
 import anyio
 import httpx2
 
-from resilience.errors import SagaError
-from resilience.saga import SagaRunner, SQLiteJournal
+from resilience.saga import SagaFailed, SagaRunner, SagaStuck, SQLiteJournal
 
 from .clients import Inventory, Orders, Payments
 from .saga import PlaceOrder
@@ -33,7 +32,7 @@ AT_ONCE = 8
 
 async def place_all(saga: PlaceOrder, journal: SQLiteJournal, script: Script) -> None:
     """Place every order that is not placed yet; those that another process has left in the middle are gone on with."""
-    known = {order.id: order.status for order in journal.list().wait()}
+    known = {order.id: order.status for order in await journal.list()}
     for order_id, status in known.items():
         tell(order_id, "resumed" if status == "open" else status)
     limit = anyio.CapacityLimiter(AT_ONCE)
@@ -50,8 +49,10 @@ async def place(saga: PlaceOrder, journal: SQLiteJournal, order: Order, limit: a
         tell(order.id, "began")
         await saga.run(order, id=order.id, journal=journal)
         tell(order.id, "completed")
-    except SagaError as error:
-        tell(order.id, getattr(error, "outcome", "stuck"), str(error.__cause__))
+    except SagaFailed as failed:
+        tell(order.id, failed.outcome, str(failed.cause))
+    except SagaStuck as stuck:
+        tell(order.id, "stuck", str(stuck.cause))
     finally:
         limit.release_on_behalf_of(order)
 
@@ -79,12 +80,9 @@ async def clients(urls: list[str]) -> AsyncGenerator[PlaceOrder]:
 
 async def run(options: argparse.Namespace) -> None:
     """Place all orders."""
-    journal = SQLiteJournal(options.journal)
-    try:
+    with SQLiteJournal(options.journal) as journal:
         async with clients(options.services) as saga:
             await place_all(saga, journal, Script(options.orders, options.seed))
-    finally:
-        journal.close()
 
 
 def main() -> None:
