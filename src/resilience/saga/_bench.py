@@ -12,6 +12,9 @@ from ._pending import Pending
 SOON = 10.0
 """Real seconds to wait for what must come within 0.2 s: a busy machine is no reason to find a journal guilty."""
 
+_LONGEST = 300
+"""Characters of a value in a message."""
+
 _real = SystemClock()
 
 
@@ -106,7 +109,7 @@ def rows(journal: Journal, id_: str = "a") -> list[Row]:
 def same(found: object, expected: object, what: str) -> None:
     """Compare."""
     if found != expected:
-        wrong(f"{what} is {found!r}, not {expected!r}")
+        wrong(f"{what} is {_shown(found)}, not {_shown(expected)}")
 
 
 def refused(what: str, call: Callable[[], Pending[Any]], *kinds: type[Exception]) -> Exception:
@@ -118,7 +121,7 @@ def refused(what: str, call: Callable[[], Pending[Any]], *kinds: type[Exception]
         return error
     except Exception as error:
         raise AssertionError(f"{what} raises {error!r}, not {expected}") from error
-    return wrong(f"{what} answers {found!r}, and does not raise {expected}")
+    return wrong(f"{what} answers {_shown(found)}, and does not raise {expected}")
 
 
 def together(calls: list[Callable[[], object]]) -> None:
@@ -150,6 +153,11 @@ def wrong(what: str) -> NoReturn:
 def each(count: int, name: str = "a") -> Iterator[str]:
     """So many ids."""
     return (f"{name}-{number}" for number in range(count))
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _close(journal: Journal) -> None:

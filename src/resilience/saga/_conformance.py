@@ -4,6 +4,7 @@ The rules themselves are functions in `_rules` and `_letter_rules`, each named l
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import TypeVar
 
 from ._bench import Bench
@@ -26,7 +27,7 @@ def check_journal(make: Callable[[], J], another: Callable[[J], J], kill: Callab
     | `a_new_saga`                  | `start` begins a saga that is owned by who began it, and open                 |
     | `a_known_saga`                | `start` and `open` of a saga that is owned here find it, and write nothing    |
     | `an_unknown_saga`             | `open` and `read` of an unknown saga find nothing, and make nothing           |
-    | `records_are_bytes`           | Records come back in order, byte for byte, with times that can be compared    |
+    | `records_are_bytes`           | Records come back in order, byte for byte, each with its time                |
     | `ids_are_exact`               | Ids that differ at all are different; what is no id is refused                |
     | `appends_are_atomic`          | If one record of an append is too large, none is written                      |
     | `order_is_kept`               | Appends that are not waited for are written in the order of the calls         |
@@ -66,14 +67,9 @@ def check_journal(make: Callable[[], J], another: Callable[[J], J], kill: Callab
         ```
     """
     for rule in RULES:
-        bench = Bench(make, another, kill)
         try:
-            rule(bench)
+            with closing(Bench(make, another, kill)) as bench:
+                rule(bench)
         except Exception as error:
-            raise AssertionError(f"a journal breaks the rule {rule.__name__!r} ({_sentence(rule)}): {error}") from error
-        finally:
-            bench.close()
-
-
-def _sentence(rule: Callable[..., object]) -> str:
-    return (rule.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+            found = str(error) if isinstance(error, AssertionError) else repr(error)
+            raise AssertionError(f"a journal breaks the rule {rule.__name__!r}: {rule.__doc__} But {found}") from error

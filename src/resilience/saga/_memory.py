@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar
 
+from .. import _checks
 from .._clock import clock
 from ..errors import JournalUnavailable, LostOwnership, MessageRefused, SagaError, UnknownSaga
 from ._journal import (
@@ -72,7 +73,7 @@ class MemoryJournal(Journal):
 
     def __init__(self, *, largest: int = LARGEST) -> None:
         self.name = "memory"
-        self._largest = largest
+        self.largest = _checks.whole("largest", largest)
         self._begin(_Store())
 
     def _begin(self, store: _Store) -> None:
@@ -85,7 +86,7 @@ class MemoryJournal(Journal):
 
     def process(self) -> "MemoryJournal":
         """The same journal, as another process would have opened it."""
-        other = MemoryJournal(largest=self._largest)
+        other = MemoryJournal(largest=self.largest)
         other._begin(self._store)
         return other
 
@@ -108,7 +109,7 @@ class MemoryJournal(Journal):
     def start(self, id: str, saga: str, body: bytes) -> Pending[Opened]:  # noqa: A002
         """See `Journal.start`."""
         checked_id(id)
-        checked_size(body, self._largest)
+        checked_size(body, self.largest)
 
         def begin() -> Opened:
             if id in self._store.files:
@@ -120,12 +121,13 @@ class MemoryJournal(Journal):
 
     def open(self, id: str, body: bytes | None = None) -> Pending[Opened | None]:  # noqa: A002
         """See `Journal.open`."""
+        checked_size(body or b"", self.largest)
         return self._answer(lambda: self._open(id, body) if id in self._store.files else None)
 
     def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:  # noqa: A002
         """See `Journal.append`."""
         for body in bodies:
-            checked_size(body, self._largest)
+            checked_size(body, self.largest)
 
         def write() -> None:
             file = self._store.files.get(id)
@@ -165,7 +167,7 @@ class MemoryJournal(Journal):
 
     def send(self, id: str, topic: str, value: bytes, who: str) -> Pending[int]:  # noqa: A002
         """See `Journal.send`."""
-        checked_size(value, self._largest)
+        checked_size(value, self.largest)
         sent = self._answer(lambda: self._deliver(id, topic, value, who))
         if isinstance(sent.answer, Exception):
             return settled(sent.answer)
