@@ -1,9 +1,11 @@
 """One run of one saga in this process, from where it is owned to where it has ended, is stuck, or is left."""
 
+from contextlib import suppress
 from functools import partial
 
 from .._clock import clock
 from .._core.saga.effects import Request
+from ..errors import SagaError
 from ._adrive import AsyncDriver
 from ._crew import apart
 from ._drive import Driver
@@ -21,6 +23,7 @@ async def conduct(stage: Stage, journal: Journal, *, leave: bool = False) -> Non
         journal: Where it is written.
         leave: Whether a cancellation of this task leaves the saga as it is, rather than asking it to turn back.
     """
+    stage.largest = journal.largest
     driver = AsyncDriver(stage, journal)
     cancel = partial(
         driver.request, Request("cancel", clock.wall(), who=this_process(), reason="its caller was cancelled")
@@ -31,6 +34,7 @@ async def conduct(stage: Stage, journal: Journal, *, leave: bool = False) -> Non
 
 def conduct_sync(stage: Stage, journal: Journal) -> None:
     """The same in plain code."""
+    stage.largest = journal.largest
     driver = Driver(stage, journal)
     with _Conducted(stage, journal, driver):
         driver.drive()
@@ -53,7 +57,8 @@ class _Conducted:
         parked = progress.ended is None and error is None and bool(progress.parked)
         note_stuck(stage.blueprint.plan.saga, stage.id, parked=parked)
         if progress.ended is None:
-            _ = self._journal.release(stage.id)  # nobody needs to wait for it
+            with suppress(SagaError):  # a journal that is closed has released everything
+                _ = self._journal.release(stage.id)  # nobody needs to wait for it
         if stage.watch is not None:
             outcome = progress.ended or ("stuck" if parked else "left")
             failure = stage.error() if error is None and outcome != "left" else error

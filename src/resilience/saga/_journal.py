@@ -114,11 +114,13 @@ class Journal(ABC):
     Attributes:
         name: For messages and logs.
         patience: Seconds for which a write that fails is tried again before the saga is left to be resumed later.
+        largest: The most bytes of one record.
         engine: What runs sagas on it in this process; not the journal's business.
     """
 
     name: str = "journal"
     patience: float = 30.0
+    largest: int = LARGEST
     engine: object = None
 
     @abstractmethod

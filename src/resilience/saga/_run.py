@@ -7,11 +7,13 @@ ended; the work, if nobody is at it; and else the wait for whoever is.
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from .._events import logger
 from .._waiters import trio_here
+from ..errors import SagaError
 from ._beginning import Beginning, refuse_coroutines
 from ._compile import blueprint_of
 from ._conduct import conduct, conduct_sync
@@ -127,7 +129,8 @@ def _begun_sync(beginning: Beginning, journal: Journal) -> Opened:
 def _let_go(beginning: Beginning, journal: Journal) -> None:
     """Nobody waits for the START any more; should it be written yet, somebody else may take the saga up."""
     if not engine_of(journal).runs(beginning.id):
-        _ = journal.release(beginning.id)  # nobody needs to wait for it
+        with suppress(SagaError):
+            _ = journal.release(beginning.id)  # nobody needs to wait for it
 
 
 def _in_background(work: Callable[[], Any]) -> None:

@@ -75,7 +75,7 @@ class SQLiteJournal(Journal):
     ) -> None:
         self.name: str = _path(path)
         self.patience: float = _checks.seconds("patience", patience, zero=True)
-        self._largest = _checks.whole("largest", largest)
+        self.largest = _checks.whole("largest", largest)
         self._process = getpid()
         self._closed = False
         check_place(Path(self.name))
@@ -90,9 +90,9 @@ class SQLiteJournal(Journal):
 
     def _begin(self, undo: contextlib.ExitStack, *, thorough: bool) -> None:
         create(self.name, self._owners, self.patience)
-        writing = undo.enter_context(contextlib.closing(connect(self.name)))
+        writing = undo.enter_context(contextlib.closing(connect(self.name, self.patience)))
         examine(self.name, writing, thorough=thorough)
-        self._reading = undo.enter_context(contextlib.closing(connect(self.name, timeout=self.patience)))
+        self._reading = undo.enter_context(contextlib.closing(connect(self.name, self.patience)))
         self._queries = Queries(self._reading, self._owners)
         self._warn_of_orphans()
         self._writer = Writer(self.name, writing, Ledger(writing, self._owners), self.patience)
@@ -100,19 +100,19 @@ class SQLiteJournal(Journal):
 
     def start(self, id: str, saga: str, body: bytes) -> Pending[Opened]:  # noqa: A002 - it is the saga's id
         """See `Journal.start`."""
-        checked_size(body, self._largest)
+        checked_size(body, self.largest)
         return self._write(Ledger.start, checked_id(id), saga, body, takes=True)
 
     def open(self, id: str, body: bytes | None = None) -> Pending[Opened | None]:  # noqa: A002
         """See `Journal.open`."""
         if body is not None:
-            checked_size(body, self._largest)
+            checked_size(body, self.largest)
         return self._write(Ledger.open, checked_id(id), body, takes=True)
 
     def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:  # noqa: A002
         """See `Journal.append`."""
         for body in bodies:
-            checked_size(body, self._largest)
+            checked_size(body, self.largest)
         return self._write(Ledger.append, id, bodies, status)
 
     def release(self, id: str) -> Pending[None]:  # noqa: A002
@@ -121,7 +121,7 @@ class SQLiteJournal(Journal):
 
     def send(self, id: str, topic: str, value: bytes, who: str) -> Pending[int]:  # noqa: A002
         """See `Journal.send`."""
-        checked_size(value, self._largest)
+        checked_size(value, self.largest)
         return self._write(Ledger.send, checked_id(id), topic, value, who)
 
     def told(self, id: str) -> Pending[None]:  # noqa: A002

@@ -19,11 +19,14 @@ from ..errors import DefinitionChanged, RecordedError, SagaError, SagaFailed, Sa
 from ._blueprint import INPUT, Blueprint, UndecodableError
 from ._call import call_of, running
 from ._function import Function
-from ._journal import CONTROL, Letter, Opened
+from ._journal import CONTROL, LARGEST, Letter, Opened, checked_size
 from ._letters import read_request
 from ._limits import alimited, limited
 from ._points import reached
 from ._watching import StepSpan, Watch, compensations
+
+FRAME = 2_000
+"""Bytes of a record that are not its value, at most."""
 
 MOST_TEXT = 2_000
 """Characters of an exception's text that a journal keeps."""
@@ -45,6 +48,7 @@ class Stage:
         blueprint: Its class, compiled.
         progress: Where it stands, by what is written and what is about to be.
         letters: The letters that were there at the beginning.
+        largest: The most bytes of a record that its journal takes.
         watch: Who looks on; `None` if nobody does.
     """
 
@@ -60,6 +64,7 @@ class Stage:
         self.id = id
         self.blueprint = blueprint
         self.letters = opened.letters
+        self.largest = LARGEST
         self.watch = watch
         self._resumed = () if resumed is None else (resumed,)
         rows = [(row.at, read(row.body)) for row in opened.rows] + [(clock.wall(), one) for one in self._resumed]
@@ -176,7 +181,8 @@ class Stage:
             compensations.add((self.blueprint.plan.saga, do.step, "success"))
             return Done(do.key, "ok", None, None, clock.wall())
         try:
-            return Done(do.key, "ok", self._bound.keep(do.step, result), None, clock.wall())
+            value = checked_size(self._bound.keep(do.step, result), self.largest - FRAME)
+            return Done(do.key, "ok", value, None, clock.wall())
         except Exception as error:  # noqa: BLE001 - it had its effect, and its result cannot be kept
             error.add_note(f"step {do.step!r} has succeeded, but its result cannot be kept in the journal")
             return self._unsuccessful(do, error, "unknown")
