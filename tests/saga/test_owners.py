@@ -1,5 +1,6 @@
 """Who is alive: the kernel knows, and nobody else can say."""
 
+import os
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,6 +17,19 @@ HOLD = """
     owners = owners_of(sys.argv[1])
     print(owners.take(int(sys.argv[2])))
     sys.stdin.read()
+"""
+HOLD_AND_FORK = """
+    import os, sys
+    from resilience.saga._owners import owners_of
+    path, number = sys.argv[1], int(sys.argv[2])
+    owners = owners_of(path)
+    print(owners.take(number))
+    child = os.fork()
+    if child:
+        print(child)
+        os.waitpid(child, 0)
+    for line in sys.stdin:
+        print(owners_of(path).alive(number))
 """
 ASK = """
     import sys
@@ -117,6 +131,20 @@ def test_a_forked_child_is_nobody_and_disturbs_nobody(path: str) -> None:
         assert owners.alive(1)
         assert seen_elsewhere(path, 1)
         assert not owners.alive(2), "the child has ended"
+
+
+def test_a_forked_child_sees_its_parent_die(path: str) -> None:
+    with running(HOLD_AND_FORK, path, 5) as parent:
+        assert parent.says() == "True"
+        child = int(parent.says())
+        try:
+            parent.tell()
+            assert parent.says() == "True"
+            parent.send(signal.SIGKILL)
+            parent.tell()
+            assert parent.says() == "False"
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 def test_a_file_that_was_put_in_its_place_is_another_one(path: str) -> None:

@@ -146,10 +146,9 @@ def test_a_lock_that_nobody_lets_go_of(path: Path) -> None:
         journal.start("a", "Trip", b"start").wait()
         with locked(path):
             late = [journal.append("a", [b"late"], "open"), journal.start("b", "Trip", b"late")]
-            for pending in late:
-                error = outcome(pending)
-                assert isinstance(error, JournalUnavailable)
-                assert "patience=" in str(error)
+            errors = [outcome(pending) for pending in late]
+            assert all(isinstance(error, JournalUnavailable) and "patience=" in str(error) for error in errors)
+            assert errors[0] is not errors[1], "each is raised with a traceback of its own"
             assert bodies(journal, "a") == [b"start"], "reading needs no lock"
         assert journal.append("a", [b"more"], "open").wait() is None
         assert bodies(journal, "a") == [b"start", b"more"]
@@ -316,10 +315,10 @@ def refused(path: Path, says: str, **options: Any) -> None:
 @pytest.mark.scenario(25)
 def test_a_damaged_page_is_found_when_it_is_opened(path: Path) -> None:
     filled(path)
-    with path.open("r+b") as file:
-        file.seek(5 * 4096)
-        file.write(b"\xff" * 4096)
-    refused(path, r"damaged.*keep it")
+    whole = path.read_bytes()
+    for page in range(4096, len(whole), 4096):
+        path.write_bytes(whole[:page] + b"\xff" * 4096 + whole[page + 4096 :])
+        refused(path, r"damaged.*keep it")
 
 
 @pytest.mark.scenario(25)

@@ -161,6 +161,27 @@ def test_closing_gives_everything_up(path: Path, journal_at: Open) -> None:
     other.close()
 
 
+def test_the_dead_who_left_nothing_are_forgotten(path: Path, journal_at: Open) -> None:
+    journal = journal_at()
+    journal.start("a", "Trip", b"start").wait()
+    journal.start("b", "Trip", b"start").wait()
+    for id_ in ("a", "b"):
+        journal.release(id_).wait()
+    journal_at().close()
+    for id_, ends in (("a", True), ("b", False)):
+        with running(OWN, path, id_) as other:
+            assert other.says() == "True"
+            other.kill()
+        if ends:
+            journal.open(id_).wait()
+    with closing(SQLiteJournal(path)) as last:
+        last.start("c", "Trip", b"start").wait()
+        with closing(sqlite3.connect(path)) as database:
+            assert database.execute("SELECT number FROM owners").fetchall() == [(1,), (3,), (4,)]
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT number FROM owners").fetchall() == [(1,), (3,)]
+
+
 def test_the_numbers_of_a_journal_that_was_deleted_are_passed_over(path: Path, journal_at: Open) -> None:
     journal = journal_at()
     journal.start("a", "Trip", b"start").wait()

@@ -20,7 +20,7 @@ from .._clock import clock
 from ..errors import LostOwnership, MessageRefused, UnknownSaga
 from ._journal import CONTROL, ENDED, OPEN, STUCK, Opened, Row
 from ._owners import Owners
-from ._queries import is_listed, letters_of, rows_of
+from ._queries import CURRENT, is_listed, letters_of, rows_of
 from ._together import Rows, for_each
 
 _SLICE = 500
@@ -80,7 +80,6 @@ class Ledger:
         self._now = 0.0
         self._taken: set[str] = set()
         self._next: int | None = None
-        self._enlisted = False
         self._sagas = Rows("sagas (number, id, saga, status, owner, started)")
         self._entries = Rows("entries (saga, at, body)")
         self._statuses: dict[int, str] = {}
@@ -92,7 +91,7 @@ class Ledger:
         Args:
             taking: The ids that are to be started or opened in it.
         """
-        self._now, self._next, self._enlisted = clock.wall(), None, False
+        self._now, self._next = clock.wall(), None
         self._before.clear()
         if self.owner is not None and not is_listed(self._connection, self.owner):
             self.resign()
@@ -117,8 +116,6 @@ class Ledger:
             self._note(id_, held)
         for gathered in (self._sagas.values, self._entries.values, self._statuses):
             gathered.clear()
-        if self._enlisted:
-            self.resign()
 
     def start(self, id_: str, saga: str, body: bytes) -> Opened:
         """See `Journal.start`."""
@@ -145,7 +142,7 @@ class Ledger:
         number, now, values = held.number, self._now, self._entries.values
         for body in bodies:
             values += (number, now, body)
-        if status != held.status or status == STUCK or number in self._statuses:
+        if status != held.status or status == STUCK:
             self._statuses[number] = status
             self._hold(id_, None if status in ENDED else Held(number, status))
 
@@ -229,7 +226,16 @@ class Ledger:
             insert = "INSERT INTO owners (process, since) VALUES (?, ?)"
             number = self._insert(insert, getpid(), self._now)
             if self._owners.take(number):
-                self.owner, self._enlisted = number, True
+                self.owner = number
+                self._bury()
+
+    def _bury(self) -> None:
+        """Forget the dead who have left nothing: an owner that ends without closing its journal leaves its row."""
+        idle = "SELECT number FROM owners WHERE number NOT IN (SELECT owner FROM sagas WHERE owner > 0 AND {})"
+        dead = [
+            number for (number,) in self._connection.execute(idle.format(CURRENT)) if not self._owners.alive(number)
+        ]
+        for_each(self._connection, "DELETE FROM owners WHERE number IN ", dead)
 
     def _hold(self, id_: str, held: Held | None) -> None:
         self._before.append((id_, self.held.get(id_)))

@@ -8,7 +8,9 @@ from ._owners import Owners
 from ._schema import damage
 
 _SUMMARY = "SELECT id, saga, status, started, ended, owner FROM sagas"
-_CURRENT = "told = 0 AND ended IS NULL"  # what the index `current` begins with
+
+CURRENT = "told = 0 AND ended IS NULL"
+"""That a saga has not ended, as the index `current` has it."""
 
 
 def rows_of(connection: sqlite3.Connection, number: int) -> list[Row]:
@@ -72,7 +74,7 @@ class Queries:
         """See `Journal.list`."""
         conditions, parameters = _within("status", statuses)
         if statuses is not None and not set(ENDED).intersection(statuses):
-            conditions.append(_CURRENT)
+            conditions.append(CURRENT)
         if saga is not None:
             conditions.append("saga = ?")
             parameters.append(saga)
@@ -81,7 +83,7 @@ class Queries:
     def orphans(self, sagas: Collection[str] | None) -> list[str]:
         """See `Journal.orphans`; `None`: of any class."""
         conditions, parameters = _within("saga", sagas)
-        conditions += [_CURRENT, "(status = ? OR news > 0)"]
+        conditions += [CURRENT, "(status = ? OR news > 0)"]
         found = self._select(conditions, [*parameters, OPEN], "number", None)
         return [summary.id for summary in found if summary.orphan]
 

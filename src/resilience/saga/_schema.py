@@ -73,18 +73,18 @@ CREATE INDEX letters_of ON letters (saga);
 """
 
 
-def connect(path: str, timeout: float = 0.0) -> sqlite3.Connection:
+def connect(path: str, seconds: float) -> sqlite3.Connection:
     """A connection to a journal that is there. Every commit is on the disk before it is acknowledged.
 
     Args:
         path: Where it is.
-        timeout: Seconds for which SQLite itself waits for locks.
+        seconds: How long SQLite itself waits for locks.
 
     Raises:
         sqlite3.Error: It cannot be opened.
     """
     uri = f"{Path(path).as_uri()}?mode=rw"
-    connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(uri, uri=True, timeout=seconds, isolation_level=None, check_same_thread=False)
     try:
         connection.executescript(
             "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;"

@@ -77,6 +77,7 @@ class Writer:
         self._watchers: list[Watcher] = []
         self._version: int | None = None
         self._heard = last_letter(connection)
+        connection.execute("PRAGMA busy_timeout = 0")  # from now on we wait ourselves, see `patiently`
         self._looked = _real.now()
         self._worker = Worker[Job](f"journal {path}", _MOST, self._carry_out, self._refuse, self._pause)
         self.put = self._worker.put
