@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from resilience.errors import JournalUnavailable, LostOwnership, MessageRefused, UnknownSaga
+from resilience.saga._conformance import check_journal
 from resilience.saga._journal import CONTROL
 from resilience.saga._owners import owners_of
 from resilience.saga._place import filesystem
@@ -61,6 +62,33 @@ def journal_at(path: Path) -> Generator[Open]:
 
 def bodies(journal: SQLiteJournal, id_: str) -> list[bytes]:
     return [row.body for row in journal.read(id_).wait() or []]
+
+
+def die(journal: SQLiteJournal) -> None:
+    """As if its process were gone: its lock is, and it says nothing more."""
+    owner = journal._writer._ledger.owner
+    if owner is not None:
+        journal._owners.give(owner)
+    journal._process = 0
+
+
+@pytest.mark.scenario(19, 20, 21, 31)
+@pytest.mark.parametrize("time", [nullcontext, sandbox])
+@pytest.mark.parametrize("kill", [None, die])
+def test_it_keeps_the_rules_of_journals(
+    tmp_path: Path, kill: Callable[[SQLiteJournal], None] | None, time: Callable[[], AbstractContextManager[object]]
+) -> None:
+    made: list[SQLiteJournal] = []
+
+    def opened(path: str | Path) -> SQLiteJournal:
+        made.append(SQLiteJournal(path))
+        return made[-1]
+
+    with time():
+        check_journal(lambda: opened(tmp_path / f"{len(made)}.db"), lambda journal: opened(journal.name), kill)
+    for journal in made:
+        journal._process = os.getpid()
+        journal.close()
 
 
 # To whom a saga belongs.
