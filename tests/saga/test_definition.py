@@ -341,6 +341,13 @@ def test_a_nested_saga_has_an_object_of_its_own_which_is_made_anew_after_a_crash
     assert asyncio.run(anew.prepare("confirm")()) == 71
 
 
+def test_the_undo_in_a_nested_saga_is_told_what_is_known() -> None:
+    saga = bound({"": b'{"number":2}', "deliver": b'"Main Street"', "deliver.load": b"7"})
+    for certain in (True, False):
+        call = saga.prepare("deliver.load", undo=True, certain=certain)
+        assert call.keywords == {"load": 7, "address": "Main Street", "certain": certain}
+
+
 def test_the_output_is_that_of_the_step_written_last() -> None:
     assert bound({"confirm": b"71"}).output() == 71
     assert blueprint_of(Deliver).bind(Deliver(), {"drive": b"7"}.get).output() == 7

@@ -6,7 +6,6 @@ import sys
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -253,10 +252,25 @@ def test_a_chain_is_straight() -> None:
     assert [at for at, _ in drawn(boxes).at.values()] == [0, 0, 0, 0]
 
 
-def test_branches_that_need_not_cross_do_not() -> None:
-    def box(name: str, *after: str) -> Box:
-        return Box(name, after, 50, 50, 20)
+def crossings(picture: Picture) -> int:
+    """How often two lines change sides between two rows; rows are as high as their boxes here."""
+    curves = [
+        (one[2], one[0], other[0])
+        for line in picture.lines
+        for one, other in zip(line.pieces, line.pieces[1:], strict=False)
+    ]
+    pairs = ((one, other) for number, one in enumerate(curves) for other in curves[:number] if one[0] == other[0])
+    return sum((one[1] - other[1]) * (one[2] - other[2]) < 0 for one, other in pairs)
 
-    boxes = [box("a"), box("left", "a"), box("right", "a"), box("below right", "right"), box("below left", "left")]
-    at: Any = drawn(boxes).at
-    assert (at["left"][0] < at["right"][0]) == (at["below left"][0] < at["below right"][0])
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {"a": "", "left": "a", "right": "a", "down": "right", "below": "left"},
+        {"a": "", "b": "", "c": "", "d": "a c", "e": "b c", "f": "a d"},
+    ],
+    ids=["branches", "roots"],
+)
+def test_lines_that_need_not_cross_do_not(after: dict[str, str]) -> None:
+    boxes = [Box(name, tuple(others.split()), 50, 50, 20) for name, others in after.items()]
+    assert crossings(drawn(boxes)) == 0

@@ -79,7 +79,6 @@ class Saga(Definition[Input, Output]):
                 inherited.within if within is None else _checks.seconds(f"{cls.__name__}: within", within),
                 inherited.renamed if renamed is None else dict(renamed),
             )
-        cls.__saga_blueprint__ = None
         _check_attributes(cls)
         if not _is_abstract(cls):
             try:
