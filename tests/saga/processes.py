@@ -36,9 +36,14 @@ class Process:
         """Send it a signal."""
         self._popen.send_signal(number)
 
-    def kill(self) -> None:
-        """Take away its power."""
+    def die(self) -> None:
+        """Take away its power, and wait until it is gone; its children live on, and hear and speak for it."""
         self._popen.kill()
+        self._popen.wait()
+
+    def kill(self) -> None:
+        """Take away its power, and forget it."""
+        self.die()
         self.end()
 
     def end(self) -> int:

@@ -140,7 +140,7 @@ def test_a_forked_child_sees_its_parent_die(path: str) -> None:
         try:
             parent.tell()
             assert parent.says() == "True"
-            parent.send(signal.SIGKILL)
+            parent.die()
             parent.tell()
             assert parent.says() == "False"
         finally:
