@@ -20,6 +20,7 @@ nox.options.sessions = ["lint", "types", "floors", "tests", "docs", "demo"]
 
 # Over all cores; a page of the documentation is one story, so a file stays with one worker.
 SPREAD = ("-n", "auto", "--dist", "loadfile")
+AGAIN = {"HYPOTHESIS_PROFILE": "again"}  # fewer examples, where the first interpreter has seen them all
 PROJECT = nox.project.load_toml("pyproject.toml")
 CANDIDATES = [f"3.{minor}{build}" for minor in range(11, 16) for build in ("", "t")]
 PROBE = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
@@ -72,9 +73,12 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The tests, on every CPython that the machine has."""
+    """The tests, on every CPython that the machine has: in full on the first, the others only tell what differs."""
     install(session, "test")
-    session.run("pytest", *SPREAD, *session.posargs)
+    if session.python == PYTHONS[0]:
+        session.run("pytest", *SPREAD, *session.posargs)
+    else:
+        session.run("pytest", *SPREAD, *(session.posargs or ["tests"]), env=AGAIN)
 
 
 @nox.session
@@ -129,4 +133,5 @@ def lowest(session: nox.Session) -> None:
     promised = [re.sub(">=([^,]+).*", r"==\1", requirement) for requirement in PROJECT["project"]["dependencies"]]
     # OpenTelemetry's instrumentations of that age ask for `pkg_resources`, which setuptools has given up since.
     session.install(*promised, ".", *nox.project.dependency_groups(PROJECT, "test"), "setuptools<81")
-    session.run("pytest", "-W", "ignore:pkg_resources is deprecated", *SPREAD, *session.posargs)
+    old = ("-W", "ignore:pkg_resources is deprecated")
+    session.run("pytest", *old, *SPREAD, *(session.posargs or ["tests"]), env=AGAIN)

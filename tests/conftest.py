@@ -1,4 +1,4 @@
-"""What every test may rely on: both event loops, two Hypothesis profiles, and laws that carry a real number."""
+"""What every test may rely on: both event loops, a few Hypothesis profiles, and laws that carry a real number."""
 
 import os
 
@@ -13,6 +13,8 @@ settings.register_profile("base", deadline=None, suppress_health_check=[HealthCh
 settings.register_profile(
     "ci", settings.get_profile("base"), max_examples=25, stateful_step_count=30, derandomize=True, database=None
 )
+# The same, for interpreters after the first one: they are asked whether they differ, not whether a law holds.
+settings.register_profile("again", settings.get_profile("ci"), max_examples=8, stateful_step_count=20)
 settings.register_profile("full", settings.get_profile("base"), max_examples=1_000, stateful_step_count=80)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
