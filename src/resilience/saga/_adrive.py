@@ -16,7 +16,7 @@ from .._core.saga.effects import Arrival, Do, Effect, Elapsed, Request, Sleep, W
 from .._core.saga.program import Decision
 from .._waiters import task_waiter
 from ..errors import JournalUnavailable
-from ._crew import Crew
+from ._crew import Crew, is_a_steps_own
 from ._journal import STUCK, Journal
 from ._perseverance import Perseverance
 from ._points import reached
@@ -41,6 +41,7 @@ class AsyncDriver:
         self._bell = task_waiter()
         self._mail = False
         self._left = False
+        self._sure = False
 
     def mail(self) -> None:
         """Letters have come; from any thread."""
@@ -86,6 +87,8 @@ class AsyncDriver:
             try:
                 await self._journal.append(self._stage.id, bodies, decision.status)
             except JournalUnavailable as error:
+                if self._left:
+                    raise
                 await clock.asleep(trying.again_in(error))
             else:
                 reached("after", "append")
@@ -129,7 +132,8 @@ class AsyncDriver:
         try:
             arrival = await self._stage.aperform(do)
         except BaseException as error:  # noqa: BLE001 - if it is not we who stopped it: a loop that shuts down, or an interrupt
-            arrival = self._stage.failed(do, error) if do.key in self._stopped else error
+            ours = do.key in self._stopped or is_a_steps_own(error)
+            arrival = self._stage.failed(do, error) if ours else error
         self._arrive(arrival)
 
     async def _sleep(self, sleep: Sleep) -> None:
@@ -149,10 +153,13 @@ class AsyncDriver:
                 self._mail = False
                 letters = await self._journal.letters(self._stage.id)
                 self._inbox += self._stage.arrivals(letters, decision)
-            elif decision.status == STUCK:
+            elif decision.status == STUCK and self._sure:
                 return None
+            elif decision.status == STUCK:
+                self._sure = self._mail = True  # one more look: what came before it was written down is not told again
             else:
                 await self._bell.wait(None)
+        self._sure = False
         arrival = self._inbox.popleft()
         if isinstance(arrival, BaseException):
             raise arrival

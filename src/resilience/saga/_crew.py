@@ -26,6 +26,14 @@ class Crew(Protocol):
         ...
 
 
+def is_a_steps_own(error: BaseException) -> bool:
+    """Whether a cancellation is no cancellation of this task: a step has awaited something else that was cancelled."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
+
+
 async def apart(main: Callable[[Crew], Awaitable[None]], cancelled: Callable[[], object]) -> None:
     """Run something out of reach of this task's cancellation, and wait for it.
 

@@ -38,6 +38,7 @@ class Driver:
         self._ends: dict[str, float] = {}
         self._mail = False
         self._left = False
+        self._sure = False
 
     def mail(self) -> None:
         """Letters have come; from any thread."""
@@ -86,6 +87,8 @@ class Driver:
             try:
                 self._journal.append(self._stage.id, bodies, decision.status).wait()
             except JournalUnavailable as error:
+                if self._left:
+                    raise
                 clock.sleep(trying.again_in(error))
             else:
                 reached("after", "append")
@@ -126,12 +129,15 @@ class Driver:
                 self._mail = False
                 letters = self._journal.letters(self._stage.id).wait()
                 self._inbox += self._stage.arrivals(letters, decision)
-            elif decision.status == STUCK:
+            elif decision.status == STUCK and self._sure:
                 return None
+            elif decision.status == STUCK:
+                self._sure = self._mail = True  # one more look: what came before it was written down is not told again
             elif (elapsed := self._elapsed(decision)) is not None:
                 return elapsed
             else:
                 self._rest()
+        self._sure = False
         arrival = self._inbox.popleft()
         if isinstance(arrival, BaseException):
             raise arrival

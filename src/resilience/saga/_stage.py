@@ -6,14 +6,16 @@ all that is here.
 """
 
 from collections.abc import Callable, Iterable
+from types import TracebackType
 from typing import Any
 
+from .._ambient import ambient
 from .._clock import clock
 from .._core.saga.effects import Arrival, Do, Done, Wait
 from .._core.saga.entries import Failure, Parked, Resumed, Turn, read, write
 from .._core.saga.program import Decision, orchestrate
 from .._core.saga.progress import Progress
-from .._events import SagaParked, emit
+from .._events import SagaParked, emit, logger
 from .._metrics import type_name
 from ..errors import DefinitionChanged, RecordedError, SagaError, SagaFailed, SagaStuck
 from ._blueprint import INPUT, Blueprint, UndecodableError
@@ -134,8 +136,12 @@ class Stage:
         with self._span(do, self.watch) as span:
             return span.ended(await self._aperform(do, call), self._raised.get(do.key))
 
+    def _call(self, do: Do) -> running:
+        """Around a call."""
+        return (_undoing if do.undo else running)(call_of(self.id, do.step, undo=do.undo))
+
     def _perform(self, do: Do, call: Callable[[], Any]) -> Done:
-        with running(call_of(self.id, do.step, undo=do.undo)):
+        with self._call(do):
             try:
                 reached("before", do.key)
                 result = limited(self.function(do), call)
@@ -145,7 +151,7 @@ class Stage:
         return self._succeeded(do, result)
 
     async def _aperform(self, do: Do, call: Callable[[], Any]) -> Done:
-        with running(call_of(self.id, do.step, undo=do.undo)):
+        with self._call(do):
             try:
                 reached("before", do.key)
                 result = await alimited(self.function(do), call)
@@ -212,13 +218,21 @@ class Stage:
         waited_for = {effect.topic for effect in decision.effects if isinstance(effect, Wait)}
         found: list[Arrival] = []
         for letter in letters:
+            topic = self.blueprint.plan.current(letter.topic)
             if letter.topic == CONTROL and letter.row > self._heard:
                 self._heard = letter.row
-                found.append(read_request(letter, clock.wall()))
-            elif letter.topic in waited_for and letter.row not in self._taken:
+                found += self._request(letter)
+            elif topic in waited_for and letter.row not in self._taken:
                 self._taken.add(letter.row)
-                found.append(Done(f"wait:{letter.topic}", "ok", letter.value, None, clock.wall()))
+                found.append(Done(f"wait:{topic}", "ok", letter.value, None, clock.wall()))
         return found
+
+    def _request(self, letter: Letter) -> list[Arrival]:
+        try:
+            return [read_request(letter, clock.wall())]
+        except ValueError as error:
+            logger.warning("saga %s: a request of %s is passed over, for it is none: %s", self.id, letter.who, error)
+            return []
 
     # The end
 
@@ -266,6 +280,20 @@ class Stage:
         remembered = self.progress.undo_errors
         errors = [*map(_recorded, remembered[: len(remembered) - len(self._undo_errors)]), *self._undo_errors]
         return ExceptionGroup("undos that failed on the way", errors) if errors else None
+
+
+class _undoing(running):
+    """Around an undo, which has time of its own: the deadline that may have turned the saga does not hold for it."""
+
+    __slots__ = ("_deadline",)
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self._deadline = ambient.set(None)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        ambient.reset(self._deadline)
+        super().__exit__(kind, error, at)
 
 
 def failure_of(error: BaseException) -> Failure:
