@@ -980,6 +980,18 @@ def a_field_named_like_an_attribute() -> object:
     return Wrong
 
 
+@says("Wrong.cooling: is annotated, so a dataclass takes it for a field; write 'cooling = ...'")
+def a_pause_that_is_a_field() -> object:
+    @dataclass(slots=True)
+    class Wrong(Saga[Order, Payment]):
+        cooling: pause = pause(3)
+
+        @step
+        def charge(self, order: Order) -> Payment: ...
+
+    return Wrong
+
+
 @says("Wrong.certain: an undo is told 'certain' about its step; give this one another name")
 def a_step_named_certain() -> object:
     class Wrong(Saga[Order, Payment]):

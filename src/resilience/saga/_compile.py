@@ -10,10 +10,11 @@ from ._blueprint import INPUT, NO_EFFECT, Blueprint, Work, inside
 from ._declaration import Declared, Message, Nested
 from ._names import CERTAIN, Use, uses_of
 from ._outline import Class, outline_of
-from ._signature import hints_of
+from ._signature import UnresolvedError, hints_of
 from ._step import Step
-from ._types import arguments, fits, shown
+from ._types import arguments, fits
 from ._values import Codec, codec_for
+from ._wording import shown
 from ._wrong import meant, wrong
 
 
@@ -83,7 +84,9 @@ class _Types:
     def _codec(self, name: str, kind: Any) -> Codec:
         try:
             return codec_for(kind)
-        except (TypeError, ValueError) as error:
+        except UnresolvedError:
+            raise
+        except TypeError as error:
             where = f"{self._owner.__name__}.{name}" if name else self._owner.__name__
             what = "its result" if name else "its input"
             raise wrong(where, f"{what} cannot be kept in a journal: {error}") from error

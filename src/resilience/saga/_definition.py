@@ -19,7 +19,7 @@ from ._diagram import Diagram, diagram_of
 from ._handle import SagaHandle, SyncSagaHandle
 from ._journal import Journal
 from ._names import declared_in
-from ._signature import UnresolvedError, annotated
+from ._signature import UnresolvedError, fields_of
 from ._wrong import wrong
 
 
@@ -267,7 +267,7 @@ _ATTRIBUTES = frozenset(name for name in dir(Saga) if not name.startswith("_"))
 
 
 def _check_attributes(owner: type[Saga[Any, Any]]) -> None:
-    for name in sorted(_ATTRIBUTES & {*vars(owner), *annotated(owner)}):
+    for name in sorted(_ATTRIBUTES & {*vars(owner), *fields_of(owner)}):
         raise wrong(
             f"{owner.__name__}.{name}",
             f"every saga has something of this name, Saga.{name}; give it another name",

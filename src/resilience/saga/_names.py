@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ._declaration import Declared, Nested, Pause
 from ._function import Function
+from ._signature import fields_of
 from ._step import Step
 from ._wrong import meant, wrong
 
@@ -58,7 +59,7 @@ def declared_in(owner: type[Any]) -> dict[str, Declared]:
         return {}
     declared = bodies[homes[0]]
     _check_replaced(owner, homes[0], declared)
-    _check_spelled(owner, declared)
+    _check_spelled(owner, homes[0], declared)
     return declared
 
 
@@ -104,14 +105,17 @@ def _check_replaced(owner: type[Any], home: type[Any], declared: Mapping[str, De
             )
 
 
-def _check_spelled(owner: type[Any], declared: Mapping[str, Declared]) -> None:
+def _check_spelled(owner: type[Any], home: type[Any], declared: Mapping[str, Declared]) -> None:
     seen: dict[int, str] = {}
+    fields = fields_of(home)
     for name, one in declared.items():
         where = f"{owner.__name__}.{name}"
         if (other := seen.setdefault(id(one), name)) != name:
             raise wrong(where, f"is the same step as {other!r}; write a method for each")
         if not name.isidentifier():
             raise wrong(where, "is no name that a parameter can have; use letters, digits and underscores")
+        if name in fields:
+            raise wrong(where, f"is annotated, so a dataclass takes it for a field; write '{name} = ...'")
         if name == CERTAIN:
             raise wrong(where, f"an undo is told {CERTAIN!r} about its step; give this one another name")
     for step, function, _ in uses_of(declared):

@@ -7,7 +7,7 @@ are resolved later, and `UnresolvedError` says that it was too early.
 import inspect
 import sys
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ._wrong import Written, label, wrong
@@ -83,9 +83,9 @@ def check_returns(function: Written) -> None:
 _WHY = "for what comes out of a journal is made from its type"
 
 
-def annotated(owner: type[Any]) -> Iterable[str]:
-    """The names that a class's own body annotates."""
-    return _annotations(owner)
+def fields_of(owner: type[Any]) -> set[str]:
+    """The names that a class's own body annotates, if a dataclass would take them for fields."""
+    return {name for name, kind in _annotations(owner).items() if "ClassVar" not in str(kind)}
 
 
 def hints_of(function: Written, owner: type[Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Types as annotations write them: whether a value of one may be handed to a parameter of another, and how they read.
+"""Types as annotations write them: whether a value of one may be handed to a parameter of another.
 
 A type checker knows better. What is refused here is what can be told for certain: everything else passes.
 """
@@ -20,19 +20,6 @@ def fits(given: Any, wanted: Any) -> bool:
     if len(choices := _members(wanted)) > 1:
         return any(fits(given, choice) for choice in choices)
     return _class_fits(get_origin(given) or given, get_origin(wanted) or wanted)
-
-
-def shown(kind: Any) -> str:
-    """A type as it is written: "Reservation | None"."""
-    kind = _plain(kind)
-    if len(members := _members(kind)) > 1:
-        return " | ".join(map(shown, members))
-    if kind is NoneType:
-        return "None"
-    if isinstance(kind, type) and not get_args(kind):
-        return kind.__qualname__.rpartition("<locals>.")[2]
-    inner = ", ".join("..." if part is ... else shown(part) for part in get_args(kind))
-    return f"{shown(get_origin(kind))}[{inner}]" if inner else str(kind).removeprefix("typing.")
 
 
 def arguments(owner: type[Any]) -> tuple[Any, Any]:
