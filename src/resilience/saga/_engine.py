@@ -40,12 +40,14 @@ class Engine:
         """Whether it runs here."""
         return id in self._running
 
-    def enter(self, id: str, running: Running) -> None:  # noqa: A002
-        """It runs here from now on."""
-        self._running[id] = running
+    def enter(self, id: str, running: Running) -> bool:  # noqa: A002
+        """It runs here from now on; false if it does already. Of two that come at once, one enters."""
+        if self._running.setdefault(id, running) is not running:
+            return False
         if id in self._early:
             self._early.discard(id)
             running.mail()
+        return True
 
     def leave(self, id: str) -> None:  # noqa: A002
         """It does not any more."""

@@ -49,7 +49,7 @@ async def start(saga: Any, input: Any, id: str, journal: Journal, *, within: Any
     beginning = Beginning(saga, input, id, within)
     opened = await _begun(beginning, journal)
     stage = beginning.stage(opened)
-    if opened.owned and not engine_of(journal).runs(id):
+    if opened.owned:
         _in_background(partial(_quietly, partial(conduct, stage, journal, leave=True)))
     return SagaHandle(beginning.blueprint, id, journal)
 
@@ -60,7 +60,7 @@ def start_sync(saga: Any, input: Any, id: str, journal: Journal, *, within: Any 
     refuse_coroutines(beginning.blueprint)
     opened = _begun_sync(beginning, journal)
     stage = beginning.stage(opened)
-    if opened.owned and not engine_of(journal).runs(id):
+    if opened.owned:
         work = partial(_quietly_sync, partial(conduct_sync, stage, journal))
         threading.Thread(target=work, name=f"saga {id}", daemon=True).start()
     return SyncSagaHandle(beginning.blueprint, id, journal)
@@ -78,8 +78,7 @@ def attach_sync(owner: Any, id: str, journal: Journal) -> SyncSagaHandle[Any]:  
 
 async def carry_on(stage: Stage, opened: Opened, journal: Journal) -> Any:
     """Run a saga to its end, or wait for whoever does."""
-    if opened.owned and not engine_of(journal).runs(stage.id):
-        await conduct(stage, journal)
+    if opened.owned and await conduct(stage, journal):
         return stage.result()
     if stage.progress.ended is not None:
         return stage.result()
@@ -88,8 +87,7 @@ async def carry_on(stage: Stage, opened: Opened, journal: Journal) -> Any:
 
 def carry_on_sync(stage: Stage, opened: Opened, journal: Journal) -> Any:
     """The same in plain code."""
-    if opened.owned and not engine_of(journal).runs(stage.id):
-        conduct_sync(stage, journal)
+    if opened.owned and conduct_sync(stage, journal):
         return stage.result()
     if stage.progress.ended is not None:
         return stage.result()

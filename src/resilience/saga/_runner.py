@@ -92,7 +92,7 @@ class SagaRunner:
         for id_ in await self._journal.orphans(self._sagas):
             if self._active < self._most and not engine.runs(id_):
                 opened = await self._journal.open(id_)
-                if opened is not None and opened.owned and not engine.runs(id_):
+                if opened is not None and opened.owned:
                     self._active += 1
                     self._tasks.start_soon(self._take_up, id_, opened)
         if self._on_end is not None:
@@ -149,7 +149,7 @@ class SagaRunner:
         for id_ in self._journal.orphans(self._sagas).wait():
             if self._active < self._most and not engine.runs(id_):
                 opened = self._journal.open(id_).wait()
-                if opened is not None and opened.owned and not engine.runs(id_):
+                if opened is not None and opened.owned:
                     self._active += 1
                     work = partial(self._take_up_sync, id_, opened)
                     threading.Thread(target=work, name=f"saga {id_}", daemon=True).start()
