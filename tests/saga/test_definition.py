@@ -1,6 +1,7 @@
 """A saga's class: what it is compiled to, and what users have of it besides running it."""
 
 import asyncio
+import pickle
 import threading
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -386,6 +387,11 @@ def test_every_call_is_given_a_value_of_its_own() -> None:
 )
 def test_what_an_error_says_of_the_effect(error: BaseException, outcome: str) -> None:
     assert blueprint_of(Sell).outcome_of("charge", error) == outcome
+
+
+def test_a_refusal_is_called_as_it_is_imported() -> None:
+    assert f"{NoEffect.__module__}.{NoEffect.__qualname__}" == "resilience.saga.NoEffect"
+    assert pickle.loads(pickle.dumps(NoEffect("no"))).args == ("no",)
 
 
 def test_what_is_said_of_one_step_holds_for_no_other() -> None:

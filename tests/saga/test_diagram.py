@@ -1,5 +1,6 @@
 """A saga drawn: nothing of it is missing, and nothing is drawn over something else."""
 
+import os
 import re
 import subprocess
 import sys
@@ -163,7 +164,11 @@ def test_the_picture_is_the_same_in_every_process() -> None:
     program = "from tests.saga.test_diagram import Travel; print(Travel.diagram().svg, end='')"
     svgs = {
         subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout
         for seed in ("1", "2")
     }

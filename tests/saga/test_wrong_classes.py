@@ -984,7 +984,7 @@ def a_field_named_like_an_attribute() -> object:
 def a_pause_that_is_a_field() -> object:
     @dataclass(slots=True)
     class Wrong(Saga[Order, Payment]):
-        cooling: pause = pause(3)
+        cooling: pause = pause(3)  # noqa: RUF009 - that is what is wrong
 
         @step
         def charge(self, order: Order) -> Payment: ...

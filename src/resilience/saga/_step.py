@@ -29,6 +29,8 @@ class NoEffect(Exception):  # noqa: N818 - named by what it says
     exceptions that are not yours. An error that is neither leaves it open whether the step had its effect.
     """
 
+    __module__ = "resilience.saga"  # where it is imported from: journals and messages name it
+
 
 @dataclass(frozen=True, slots=True)
 class Undo:
