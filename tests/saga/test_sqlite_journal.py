@@ -45,6 +45,16 @@ SEND = """
         print(journal.send(line.strip(), "control", b"stop", "ann").wait())
 """
 
+WRITE = """
+    import sys
+    from resilience.saga._sqlite import SQLiteJournal
+    journal = SQLiteJournal(sys.argv[1])
+    journal.start(sys.argv[2], "Trip", b"0").wait()
+    for number in range(1, int(sys.argv[3])):
+        journal.append(sys.argv[2], [b"%d" % number], "open").wait()
+    print("done")
+"""
+
 Open = Callable[..., SQLiteJournal]
 
 
@@ -258,7 +268,7 @@ def test_orphans_are_told_of_once_when_it_is_opened(
     with caplog.at_level(logging.WARNING, logger="resilience"):
         journal_at()
     assert len(caplog.messages) == 1
-    assert f"holds {count} saga" in caplog.messages[0]
+    assert f"holds {count} {'saga' if count == 1 else 'sagas'} that" in caplog.messages[0]
 
 
 def test_without_orphans_nothing_is_said(journal_at: Open, caplog: pytest.LogCaptureFixture) -> None:
@@ -317,6 +327,17 @@ def test_many_threads_share_the_commits(journal_at: Open) -> None:
         thread.join()
     for number in range(16):
         assert bodies(journal, f"saga-{number}") == [b"%d" % number for number in range(20)]
+
+
+def test_processes_take_turns(path: Path, journal_at: Open) -> None:
+    journal = journal_at()
+    with running(WRITE, path, "b", 200) as first, running(WRITE, path, "c", 200) as second:
+        journal.start("a", "Trip", b"0").wait()
+        for number in range(1, 200):
+            journal.append("a", [b"%d" % number], "open").wait()
+        assert (first.says(), second.says()) == ("done", "done")
+    for id_ in ("a", "b", "c"):
+        assert bodies(journal, id_) == [b"%d" % number for number in range(200)]
 
 
 @pytest.mark.parametrize("count", [1, 127, 128, 129, 700])

@@ -103,19 +103,10 @@ def create(path: str, owners: Owners, seconds: float) -> None:
         JournalUnavailable: It cannot be made, or what is there says that something was lost.
     """
     with _door(path, owners, seconds):
-        if Path(path).exists():
-            return
-        if Path(path + "-wal").exists():
-            raise JournalUnavailable(
-                "",
-                "",
-                f"the journal {path!r} is gone, but its write-ahead log {path + '-wal'!r} is there: the file was "
-                "moved or deleted by itself. Put it back beside its log; or, to begin anew, move the log away as well",
-            )
         try:
-            _build(path + "-new")
-            Path(path + "-new").replace(path)
-            _sync(Path(path).parent)
+            if not Path(path).exists():
+                _build(path)
+            _sync(Path(path).parent)  # also for one that was made by a process which died before it came to this
         except (sqlite3.Error, OSError) as error:
             raise as_unavailable(path, error) from error
 
@@ -173,12 +164,20 @@ def _door(path: str, owners: Owners, seconds: float) -> Generator[None]:
 
 
 def _build(path: str) -> None:
-    Path(path).unlink(missing_ok=True)  # left by one that crashed here
-    connection = sqlite3.connect(path, isolation_level=None)
+    if Path(path + "-wal").exists():
+        raise _refusal(
+            path,
+            f"is gone, but its write-ahead log {path + '-wal'!r} is there: it was moved or deleted by itself",
+            "put it back beside its log; or, to begin anew, move the log away as well",
+        )
+    new = Path(path + "-new")
+    new.unlink(missing_ok=True)  # left by one that crashed here
+    connection = sqlite3.connect(new, isolation_level=None)
     try:
         connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; {_TABLES} COMMIT;")
     finally:
         connection.close()  # which moves the log to the file, and the file to the disk
+    new.replace(path)
 
 
 def _sync(folder: Path) -> None:

@@ -204,9 +204,10 @@ class SQLiteJournal(Journal):
         orphans = len(self._queries.orphans(None))
         if orphans:
             _log.warning(
-                "the journal %r holds %d sagas that nobody works on; a SagaRunner of their classes resumes them",
+                "the journal %r holds %d %s that nobody works on; a SagaRunner of their classes resumes them",
                 self.name,
                 orphans,
+                "saga" if orphans == 1 else "sagas",
             )
 
     def list(
