@@ -5,6 +5,7 @@
 import builtins
 import re
 import threading
+from collections import UserDict
 from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import Any, ClassVar
@@ -541,6 +542,30 @@ class NeverHeard(Memory):
 def test_a_journal_that_keeps_the_rules_passes() -> None:
     check_journal(MemoryJournal, MemoryJournal.process, MemoryJournal.die)
     check_journal(Memory, Memory.process)  # closed rather than killed
+
+
+class Guarded(UserDict[str, _File]):
+    """What the processes share, where nobody looks at it without the lock."""
+
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+        self.files: dict[str, _File] = {}
+
+    @property
+    def data(self) -> dict[str, _File]:  # type: ignore[override]  # it is never set
+        assert self.lock._is_owned()
+        return self.files
+
+
+class Careful(Memory):
+    def _begin(self, store: Any) -> None:
+        super()._begin(store)
+        if not isinstance(store.files, Guarded):
+            store.files = Guarded(store.lock)
+
+
+def test_the_journal_in_memory_is_read_and_written_under_its_lock_alone() -> None:
+    check_journal(Careful, Careful.process, Careful.die)
 
 
 def test_time_may_stand_still() -> None:
