@@ -129,14 +129,17 @@ def money(books: Books) -> Finding:
 
 
 def journal(books: Books) -> Finding:
-    """The journal says the same as the three databases."""
+    """The journal says the same as the three databases, and each thing once."""
     completed = {order for order, status in books.statuses.items() if status == "completed"}
     created = set(books.orders)
     return Finding(
         "journal",
         "the journal and the three databases tell the same of every order",
         f"{len(completed)} completed, {len(books.placed)} done by the services, {len(created)} in the order book",
-        tuple(f"{order} is not everywhere" for order in sorted((completed ^ books.placed) | (completed ^ created))),
+        (
+            *(f"{order} is not everywhere" for order in sorted((completed ^ books.placed) | (completed ^ created))),
+            *(f"{order}: {step} has {times} results" for (order, step), times in _results(books).items() if times > 1),
+        ),
     )
 
 
@@ -167,6 +170,13 @@ def _excess(books: Books) -> Iterator[str]:
     for order, verbs in books.verbs.items():
         yield from (f"{order}: {verb} {times} times" for verb, times in verbs.items() if times > 1)
         yield from (f"{order}: {undo} without {do}" for do, undo in UNDO.items() if verbs[undo] > verbs[do])
+
+
+def _results(books: Books) -> Counter[tuple[str, str]]:
+    """How often the journal has the result of each step."""
+    return Counter(
+        (order, entry.step) for order, found in books.journal.items() for entry in found if entry.kind == "result"
+    )
 
 
 def _unbalanced(first: dict[str, int], gone: Counter[str], now: dict[str, int]) -> Iterator[str]:

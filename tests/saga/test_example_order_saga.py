@@ -315,6 +315,12 @@ def test_a_journal_that_says_otherwise_than_the_services_is_told() -> None:
     assert broken(books)["stock"].offenders == ("lamp: 10 - 1 is not 8",)
 
 
+def test_a_step_with_two_results_was_run_by_two() -> None:
+    books = honest()
+    books.journal["order-1"].insert(2, books.journal["order-1"][1])
+    assert broken(books)["journal"].offenders == ("order-1: reserve has 2 results",)
+
+
 def test_an_order_that_a_kill_has_met_and_nobody_has_finished_is_told() -> None:
     books = honest()
     books.statuses["order-4"] = "open"
