@@ -38,14 +38,14 @@ def by_pydantic(annotation: Any) -> tuple[Callable[[Any], bytes], Callable[[byte
 def _adapter(annotation: Any) -> Any:
     try:
         adapter = sys.modules["pydantic"].TypeAdapter(annotation)
+        if not getattr(adapter, "pydantic_complete", True):  # since 2.10 it is made all the same
+            adapter.rebuild(force=True, raise_errors=True)
     except NameError:
         raise
     except Exception as error:
         raise TypeError(
             f"{reason(error)} Beside pydantic models, give dataclasses, TypedDicts and NamedTuples"
         ) from error
-    if not getattr(adapter, "pydantic_complete", True):
-        raise NameError(f"{annotation} names a class that is not defined")
     return adapter
 
 

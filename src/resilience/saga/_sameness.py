@@ -62,7 +62,7 @@ def lost(value: Any, place: str = "$") -> Iterator[str]:
 
 def parts(value: Any) -> dict[str, Any]:
     """What a value is made of, by place: ".paid", "[3]", "['ann']"; nothing for one that is whole, or empty."""
-    kind: Any = type(value)
+    kind = value.__class__
     if issubclass(kind, Mapping):
         return {f"[{key!r}]": part for key, part in value.items()}
     if issubclass(kind, list | tuple):
@@ -76,9 +76,10 @@ def _fields(value: Any, kind: Any) -> Iterable[str]:
     if hasattr(kind, "__struct_fields__"):
         return cast("tuple[str, ...]", kind.__struct_fields__)
     if hasattr(kind, "__attrs_attrs__"):
-        return cast("list[str]", [field.name for field in kind.__attrs_attrs__])
+        return (cast("str", field.name) for field in kind.__attrs_attrs__)
     if hasattr(kind, "__pydantic_private__"):
-        return [*vars(value), *(value.__pydantic_extra__ or ()), *(value.__pydantic_private__ or ())]
+        hidden: tuple[dict[str, Any] | None, ...] = (value.__pydantic_extra__, value.__pydantic_private__)
+        return [*vars(value), *(name for names in hidden for name in names or ())]
     return ()
 
 

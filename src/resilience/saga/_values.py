@@ -73,10 +73,12 @@ class Codec:
     def alike(self, one: bytes, other: bytes) -> bool:
         """Whether two texts stand for the same value: a set is written in any order.
 
-        Raises:
-            ValueError: One of them is not of the type.
+        A text that cannot be read is like no other.
         """
-        return one == other or difference(self.decode(one), self.decode(other)) is None
+        try:
+            return one == other or difference(self.decode(one), self.decode(other)) is None
+        except ValueError:
+            return False
 
     def _compare(self, value: object, back: object) -> None:
         if (place := next(lost(value), None)) is not None:
