@@ -180,8 +180,10 @@ class Ledger:
         """See `Journal.purge`. It lets others write in between."""
         self.write()
         marks = ", ".join("?" * len(statuses))
-        find = f"SELECT number FROM sagas WHERE ended < ? AND status IN ({marks}) LIMIT ?"  # noqa: S608
-        numbers = [number for (number,) in self._connection.execute(find, (before, *statuses, _SLICE))]
+        find = f"SELECT number, id FROM sagas WHERE ended < ? AND status IN ({marks}) LIMIT ?"  # noqa: S608
+        found = self._connection.execute(find, (before, *statuses, _SLICE)).fetchall()
+        self._taken.difference_update(id_ for _, id_ in found)
+        numbers = [number for number, _ in found]
         for table, column in (("entries", "saga"), ("letters", "saga"), ("sagas", "number")):
             for_each(self._connection, f"DELETE FROM {table} WHERE {column} IN ", numbers)  # noqa: S608
         so_far += len(numbers)
