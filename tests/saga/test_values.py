@@ -312,6 +312,21 @@ class Hidden(pydantic.BaseModel):
     _private: int = pydantic.PrivateAttr(default=1)
 
 
+class Computed(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    side: int
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above a property
+    @property
+    def area(self) -> int:
+        return self.side**2
+
+
+@dataclass(eq=False)
+class Empty:
+    pass
+
+
 def hidden(**changed: int) -> Hidden:
     model = Hidden(shown=1)
     for name, value in changed.items():
@@ -335,6 +350,7 @@ for _ in range(100_000):
         (Named, Named(math.nan, Color.RED), ValueError, r"\$\[0\] is nan"),
         (Item[float], Item(math.nan), ValueError, r"\$\.what is nan"),
         (Constants, Constants(value=math.nan), ValueError, r"\$\.value is nan"),
+        (Constants, Constants(value=math.inf), ValueError, r"\$\.value is inf"),
         (str, "a\ud800", ValueError, r"\$ has half of a character"),
         (list[Item[str]], [Item("\udc80")], ValueError, r"\$\[0\]\.what has half of a character"),
         (Cat | Dog, Dog(bark="\ud800"), ValueError, r"\$\.bark has half of a character"),
@@ -392,6 +408,8 @@ def test_what_would_not_come_back_as_it_was_is_refused(
         (datetime, datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=BERLIN)),
         (Frozen, Frozen(datetime(2024, 10, 27, 2, 30, tzinfo=BERLIN), None)),
         (Hidden, hidden()),
+        (Computed, Computed(side=2)),
+        (Empty, Empty()),
         (Account, Account(1)),
     ],
 )

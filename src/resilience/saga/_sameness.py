@@ -78,8 +78,8 @@ def _fields(value: Any, kind: Any) -> Iterable[str]:
     if hasattr(kind, "__attrs_attrs__"):
         return (cast("str", field.name) for field in kind.__attrs_attrs__)
     if hasattr(kind, "__pydantic_private__"):
-        hidden: tuple[dict[str, Any] | None, ...] = (value.__pydantic_extra__, value.__pydantic_private__)
-        return [*vars(value), *(name for names in hidden for name in names or ())]
+        known: tuple[dict[str, Any] | None, ...] = value.__dict__, value.__pydantic_extra__, value.__pydantic_private__
+        return (name for names in known for name in names or ())
     return ()
 
 
