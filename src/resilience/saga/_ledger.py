@@ -111,7 +111,7 @@ class Ledger:
         self._statuses.clear()
 
     def roll_back(self) -> None:
-        """The transaction came to nothing: all is as before."""
+        """The transaction came to nothing: all is as before. A number that came with it, `begin` will not find."""
         for id_, held in reversed(self._before):
             self._note(id_, held)
         for gathered in (self._sagas.values, self._entries.values, self._statuses):

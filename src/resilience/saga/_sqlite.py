@@ -48,7 +48,7 @@ class SQLiteJournal(Journal):
         path: The file; it is made if it is not there, but its folder is not. It must be on a local disk.
         patience: How long a write is tried while another process writes: seconds or a `timedelta`.
         largest: The most bytes of one record; default 1 MiB.
-        check: Whether the whole file is read and looked over first, which takes about 1.5 s for each GB. Damage that
+        check: Whether the whole file is read and looked over first, which takes about 2 s for each GB. Damage that
             this would find is otherwise noticed when it is met, or by `check()`.
 
     Raises:
@@ -147,12 +147,12 @@ class SQLiteJournal(Journal):
         """See `Journal.orphans`."""
         return self._ask(self._queries.orphans, sagas)
 
-    def untold(self, limit: int = 100) -> Pending[list[Summary]]:
+    def untold(self, limit: int = 100, *, sagas: Collection[str] | None = None) -> Pending[list[Summary]]:
         """See `Journal.untold`."""
-        return self._ask(self._queries.untold, limit)
+        return self._ask(self._queries.untold, limit, sagas)
 
     def check(self) -> Pending[list[str]]:
-        """See `Journal.check`. It reads the whole file, indexes included."""
+        """See `Journal.check`. It reads the whole file, indexes included; other reads wait meanwhile, writes do not."""
         return self._ask(self._queries.problems)
 
     def watch(self, function: Callable[[set[str]], None]) -> Callable[[], None]:
