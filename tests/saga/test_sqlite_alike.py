@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resilience.errors import SagaError
@@ -121,6 +121,7 @@ def test_both_answer_alike(steps: list[Any]) -> None:
 
 
 @given(st.lists(WRITES, max_size=40))
+@example([("start", "a", "Trip", b"1"), ("append", "a", [], "undone"), ("purge",), ("start", "a", "Trip", b"2")])
 def test_one_commit_for_all_answers_as_one_for_each(steps: list[Any]) -> None:
     alone = [(0, step) for step in steps]
     with TemporaryDirectory() as folder, closing(SQLiteJournal(Path(folder) / "sagas.db")) as journal:

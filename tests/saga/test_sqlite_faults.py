@@ -155,6 +155,18 @@ def test_a_lock_that_nobody_lets_go_of(path: Path) -> None:
         assert journal.read("b").wait() is None
 
 
+@pytest.mark.scenario(22)
+def test_a_file_that_somebody_has_for_himself_cannot_be_opened(path: Path) -> None:
+    SQLiteJournal(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalUnavailable, match="another process holds its lock"):
+            SQLiteJournal(path, patience=0.01)
+        other.execute("COMMIT")
+    SQLiteJournal(path).close()
+
+
 def test_a_short_lock_is_waited_for(path: Path, journal: SQLiteJournal) -> None:
     journal.start("a", "Trip", b"start").wait()
     with locked(path):

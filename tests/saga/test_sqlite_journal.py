@@ -31,9 +31,9 @@ OWN = """
     from resilience.saga._sqlite import SQLiteJournal
     journal = SQLiteJournal(sys.argv[1])
     print(journal.open(sys.argv[2], b"resumed").wait().owned)
-    while sys.stdin.readline():
+    for status in sys.stdin:
         try:
-            print(journal.append(sys.argv[2], [b"late"], "open").wait())
+            print(journal.append(sys.argv[2], [b"late"], status.strip()).wait())
         except Exception as error:
             print(type(error).__name__)
 """
@@ -146,7 +146,7 @@ def test_a_stopped_owner_keeps_its_sagas_and_writes_on_when_it_wakes(path: Path,
         assert found is not None
         assert not found.owned
         other.send(signal.SIGCONT)
-        other.tell()
+        other.tell("open")
         assert other.says() == "None"
     assert bodies(journal, "a") == [b"start", b"resumed", b"late"]
 
@@ -201,23 +201,23 @@ def test_closing_gives_everything_up(path: Path, journal_at: Open) -> None:
 
 def test_the_dead_who_left_nothing_are_forgotten(path: Path, journal_at: Open) -> None:
     journal = journal_at()
-    journal.start("a", "Trip", b"start").wait()
-    journal.start("b", "Trip", b"start").wait()
-    for id_ in ("a", "b"):
+    for id_ in ("ended", "open"):
+        journal.start(id_, "Trip", b"start").wait()
         journal.release(id_).wait()
-    journal_at().close()
-    for id_, ends in (("a", True), ("b", False)):
         with running(OWN, path, id_) as other:
             assert other.says() == "True"
+            other.tell("completed" if id_ == "ended" else "open")
+            assert other.says() == "None"
             other.kill()
-        if ends:
-            journal.open(id_).wait()
     with closing(SQLiteJournal(path)) as last:
-        last.start("c", "Trip", b"start").wait()
-        with closing(sqlite3.connect(path)) as database:
-            assert database.execute("SELECT number FROM owners").fetchall() == [(1,), (3,), (4,)]
+        last.start("new", "Trip", b"start").wait()
+        assert owners_in(path) == [1, 3, 4], "1 lives, and 3 has left something"
+    assert owners_in(path) == [1, 3]
+
+
+def owners_in(path: Path) -> list[int]:
     with closing(sqlite3.connect(path)) as database:
-        assert database.execute("SELECT number FROM owners").fetchall() == [(1,), (3,)]
+        return [number for (number,) in database.execute("SELECT number FROM owners")]
 
 
 def test_the_numbers_of_a_journal_that_was_deleted_are_passed_over(path: Path, journal_at: Open) -> None:
@@ -567,7 +567,8 @@ def test_a_database_of_something_else(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_two_that_make_the_same_journal_at_once_make_one(path: Path) -> None:
+@pytest.mark.parametrize("_", range(4))
+def test_many_that_make_the_same_journal_at_once_make_one(path: Path, _: int) -> None:
     start, made = threading.Barrier(8), list[SQLiteJournal]()
 
     def make(number: int) -> None:
