@@ -83,8 +83,7 @@ def die(journal: SQLiteJournal) -> None:
 
 
 @pytest.mark.scenario(19, 20, 21, 31)
-@pytest.mark.parametrize("time", [nullcontext, sandbox])
-@pytest.mark.parametrize("kill", [None, die])
+@pytest.mark.parametrize(("kill", "time"), [(None, nullcontext), (die, sandbox)])
 def test_it_keeps_the_rules_of_journals(
     tmp_path: Path, kill: Callable[[SQLiteJournal], None] | None, time: Callable[[], AbstractContextManager[object]]
 ) -> None:
