@@ -254,6 +254,23 @@ def test_options_reach_the_plan() -> None:
     assert {node.name for node in plan.nodes if not node.wanted} == {"cooling"}
 
 
+def test_what_a_nested_saga_was_called_before_is_known_outside_of_it() -> None:
+    class Child(Saga[int, int], renamed={"fill": "load"}):
+        @step
+        def load(self, number: int) -> int: ...
+
+    class Parent(Saga[int, int], renamed={"bring": "deliver"}):
+        @nested
+        def deliver(self, number: int) -> tuple[Child, int]: ...
+
+    assert plan_of(Parent).renamed == {
+        "bring": "deliver",
+        "bring.load": "deliver.load",
+        "bring.fill": "deliver.load",
+        "deliver.fill": "deliver.load",
+    }
+
+
 def test_limits_and_colours_are_told() -> None:
     blueprint = blueprint_of(Sell)
     assert blueprint.function("charge").within == 10.0

@@ -481,8 +481,8 @@ def an_undo_that_returns() -> object:
 
 
 @says(
-    "Wrong.charge: has no undo, and 'confirm' may fail after it; put @charge.undo above a method that takes it "
-    "back, or write @step(undo=None) if there is nothing to take back",
+    "Wrong.charge: has no undo, and the saga may still turn back at 'confirm'; put @charge.undo above a method "
+    "that takes it back, or write @step(undo=None) if there is nothing to take back",
 )
 def neither_undo_nor_none() -> object:
     class Wrong(Saga[Order, Payment]):
@@ -496,8 +496,8 @@ def neither_undo_nor_none() -> object:
 
 
 @says(
-    "Wrong.confirm: has no undo, and 'charge' may fail after it; put @confirm.undo above a method that takes it "
-    "back, or write @step(undo=None) if there is nothing to take back",
+    "Wrong.confirm: has no undo, and the saga may still turn back at 'charge'; put @confirm.undo above a method "
+    "that takes it back, or write @step(undo=None) if there is nothing to take back",
 )
 def the_last_step_is_not_the_last() -> object:
     class Wrong(Saga[Order, Payment]):
@@ -901,8 +901,8 @@ def another_input_of_a_nested_saga() -> object:
 
 
 @says(
-    "Wrong.deliver.drive: has no undo, and 'confirm' may fail after it; put @drive.undo above a method that takes"
-    " it back, or write @step(undo=None) if there is nothing to take back",
+    "Wrong.deliver.drive: has no undo, and the saga may still turn back at 'confirm'; put @drive.undo above a "
+    "method that takes it back, or write @step(undo=None) if there is nothing to take back",
 )
 def the_last_step_of_a_nested_saga_is_not_the_last() -> object:
     class Wrong(Saga[Order, int]):

@@ -142,7 +142,9 @@ class Saga(Definition[Input, Output]):
         journal: Journal,
         within: _checks.Seconds | None = None,
     ) -> SagaHandle[Output]:
-        """Have it begun, durably, and go on with other things; a `SagaRunner` on the same journal runs it.
+        """Begin it, durably, and go on with other things while it runs in the background.
+
+        If the process ends before it has, a `SagaRunner` takes it up, or a call with the same id.
 
         Args:
             input: What it is about.
@@ -168,7 +170,7 @@ class Saga(Definition[Input, Output]):
         journal: Journal,
         within: _checks.Seconds | None = None,
     ) -> SyncSagaHandle[Output]:
-        """Have it begun, in plain code: as `start`."""
+        """Begin it in plain code: as `start`; it runs in a thread of its own."""
         return _run.start_sync(self, input, uuid4().hex if id is None else id, journal, within=within)
 
     @classmethod

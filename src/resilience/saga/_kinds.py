@@ -117,6 +117,6 @@ class _Kinds:
             name = node.name.rpartition(".")[2]
             raise self._wrong(
                 node.name,
-                f"has no undo, and {later[0]!r} may fail after it; put @{name}.undo above a method that takes it back, "
-                "or write @step(undo=None) if there is nothing to take back",
+                f"has no undo, and the saga may still turn back at {later[0]!r}; put @{name}.undo above a method that "
+                "takes it back, or write @step(undo=None) if there is nothing to take back",
             )

@@ -63,11 +63,11 @@ def declared_in(owner: type[Any]) -> dict[str, Declared]:
     return declared
 
 
-def input_of(declared: Mapping[str, Declared]) -> str | None:
-    """The name under which steps take the saga's input; `None`: none does.
+def check_parameters(declared: Mapping[str, Declared]) -> None:
+    """See that every parameter is the input, or a result that exists by then.
 
     Raises:
-        TypeError: A parameter is neither the input nor the result of a step above.
+        TypeError: One of them is neither.
     """
     found: dict[str, list[Use]] = {}
     for use in uses_of(declared):
@@ -77,7 +77,6 @@ def input_of(declared: Mapping[str, Declared]) -> str | None:
             elif parameter != CERTAIN or not use.undo:
                 found.setdefault(parameter, []).append(use)
     _check_inputs(found, declared)
-    return next(iter(found), None)
 
 
 def _declared(owner: type[Any]) -> dict[str, Declared]:
@@ -97,7 +96,7 @@ def _check_replaced(owner: type[Any], home: type[Any], declared: Mapping[str, De
     """No class below the one with the steps may put something else in the place of one."""
     ours = {use.function.written.__name__ for use in uses_of(declared)} | declared.keys()
     for each in owner.__mro__[: owner.__mro__.index(home)]:
-        for name in ours & vars(each).keys():
+        for name in sorted(ours & vars(each).keys()):
             raise wrong(
                 f"{each.__name__}.{name}",
                 f"stands in the place of {home.__name__}.{name}, which belongs to a step; write the steps in one "
@@ -141,7 +140,7 @@ def _check_inputs(found: Mapping[str, list[Use]], declared: Mapping[str, Declare
     for use in found.get(CERTAIN, ()):
         raise use.function.wrong(f"only an undo is told {CERTAIN!r}; leave the parameter out")
     usual = max(found, key=lambda name: len(found[name]), default="")
-    for name in found.keys() - {usual}:
+    for name in (name for name in found if name != usual):
         other = found[usual][0].function.label
         unlike = f", and {other} calls the saga's input {usual!r}; use one name for it"
         raise found[name][0].function.wrong(f"{name!r} is no step{meant(name, declared) or unlike}")

@@ -15,7 +15,7 @@ from typing import Any, cast, get_args, get_origin
 from .._core.saga.plan import Kind, Node, Plan
 from ._declaration import Declared, Definition, Message, Nested, Pause
 from ._kinds import settle
-from ._names import declared_in, input_of, uses_of
+from ._names import check_parameters, declared_in, uses_of
 from ._signature import hints_of
 from ._step import Step
 from ._types import is_saga
@@ -30,7 +30,6 @@ class Outline:
 
     Attributes:
         declared: What stands in the class, in order.
-        input: The name under which steps take the saga's input; `None`: none does.
         children: The classes of nested sagas, by the names of the steps that they are.
         plan: All steps, those of nested sagas too.
         gives: For each step of the class, the step in the plan that has its result: another one for a nested saga.
@@ -38,7 +37,6 @@ class Outline:
     """
 
     declared: Mapping[str, Declared]
-    input: str | None
     children: Mapping[str, Class]
     plan: Plan
     gives: Mapping[str, str]
@@ -64,18 +62,19 @@ def outline_of(owner: Class, inside: tuple[Class, ...] = ()) -> Outline:
     declared = declared_in(owner)
     if not declared:
         raise wrong(owner.__name__, "has no steps; put @step above the methods that are steps")
-    taken = input_of(declared)
+    check_parameters(declared)
     nested = {name: cast("Nested[..., Any]", one) for name, one in declared.items() if isinstance(one, Nested)}
     children = {name: _child(owner, one, (*inside, owner)) for name, one in nested.items()}
+    outlines = {name: outline_of(child, (*inside, owner)) for name, child in children.items()}
     graph = _Graph(owner, declared)
     for name, one in declared.items():
-        graph.add(name, one, outline_of(children[name], (*inside, owner)) if name in children else None)
-    graph.check_undos(taken)
+        graph.add(name, one, outlines.get(name))
+    graph.check_undos()
     nodes = settle(owner, graph.marked(), declared, graph.unsettled)
     options = owner.__saga_options__
     _check_renamed(owner, options.renamed, {node.name for node in nodes})
-    plan = Plan(options.name, nodes, options.within, options.renamed)
-    return Outline(declared, taken, children, plan, graph.gives, frozenset(graph.unsettled))
+    plan = Plan(options.name, nodes, options.within, _renamed(options.renamed, outlines))
+    return Outline(declared, children, plan, graph.gives, frozenset(graph.unsettled))
 
 
 class _Graph:
@@ -100,7 +99,6 @@ class _Graph:
     def add(self, name: str, one: Declared, child: Outline | None) -> None:
         """Put the next step behind those it comes after."""
         data = self._sources(name)
-        self._taken.update(data)
         named = (
             None if one.after is None else [end for other in one.after for end in self._ends[self._named(name, other)]]
         )
@@ -117,7 +115,7 @@ class _Graph:
         if child is not None:
             self._inline(name, child)
 
-    def check_undos(self, taken: str | None) -> None:
+    def check_undos(self) -> None:
         """What an undo takes is known by then."""
         for step, function, undo in uses_of(self._declared):
             sources = [self.gives[name] for name in function.parameters if name in self.gives and name != step]
@@ -219,6 +217,16 @@ def _child(owner: Class, one: Nested[..., Any], inside: tuple[Class, ...]) -> Cl
     if child in inside:
         raise one.function.wrong(f"{child.__name__} would hold itself, without end")
     return child
+
+
+def _renamed(renamed: Mapping[str, str], outlines: Mapping[str, Outline]) -> dict[str, str]:
+    """What steps were called before, those of nested sagas too: they have changed their names with theirs."""
+    found = dict(renamed)
+    for name, outline in outlines.items():
+        inner = {**{same: same for same in outline.plan.by_name}, **outline.plan.renamed}
+        for before in (name, *(old for old, new in renamed.items() if new == name)):
+            found |= {f"{before}.{old}": f"{name}.{new}" for old, new in inner.items() if (before, old) != (name, new)}
+    return found
 
 
 def _check_renamed(owner: Class, renamed: Mapping[str, str], known: set[str]) -> None:

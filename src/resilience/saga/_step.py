@@ -205,8 +205,9 @@ def step(
         no_effect: Which errors say that it certainly had no effect, as in `except`: exception types, predicates, or a
             tuple of them. `NoEffect` and `Rejected` always do. Any other leaves it open, and the step is undone too.
         within: The longest that one call may take: seconds or a `timedelta`. Default: without limit.
-        undo: `None`, if there is nothing to undo. Otherwise the step has an undo (`@reserve.undo`), or is the last one,
-            or comes after the point of no return.
+        undo: `None`, if there is nothing to undo. Otherwise the step has an undo (`@reserve.undo`), or comes after the
+            point of no return, or is the last one: nothing can go wrong after that, except that its own outcome may
+            stay open. A last step that must not be left so has an undo, or is the pivot, which is asked again.
         after: The steps it comes after: a step, a name, or a tuple of them; `()`: it starts at once. Steps that do not
             come after one another run side by side. Default: all that are written above it.
         pivot: Whether it is the point of no return: once it has succeeded, the saga goes forward only.
