@@ -59,9 +59,8 @@ class SQLiteJournal(Journal):
 
     Example:
         ```python
-        journal = SQLiteJournal("sagas.db")
-        await PlaceOrder(stock, payments).run(order, id="order-42", journal=journal)
-        journal.close()
+        with SQLiteJournal("sagas.db") as journal:
+            await PlaceOrder(stock, payments).run(order, id="order-42", journal=journal)
         ```
     """
 
