@@ -14,9 +14,10 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from .. import _checks
 from ._call import current
-from ._function import function_of
+from ._function import Function, function_of
 from ._signature import check_returns
 from ._values import Codec, codec_for
+from ._wrong import wrong
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +72,23 @@ class Definition(Generic[Input, Output]):
     __saga_options__: ClassVar[ClassOptions] = ClassOptions()
     __saga_blueprint__: ClassVar[Any] = None
 
+    def __init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        within: _checks.Seconds | None = None,
+        renamed: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init_subclass__()
+        # A dataclass with slots is its own class anew, without keywords, but with all that was in its body.
+        if "__saga_options__" not in vars(cls):
+            inherited = cls.__saga_options__
+            cls.__saga_options__ = ClassOptions(
+                cls.__name__ if name is None else _named(cls, name),
+                inherited.within if within is None else _checks.seconds(f"{cls.__name__}: within", within),
+                inherited.renamed if renamed is None else dict(renamed),
+            )
+
     @property
     def id(self) -> str:
         """The id of the saga that runs: "order-42"; inside a nested saga "order-42/deliver".
@@ -105,7 +123,7 @@ class Nested(Declared, Generic[P, Made]):
 
     def __init__(self, written: Callable[Concatenate[Any, P], Made], /, *, after: After | None = None) -> None:
         super().__init__(after)
-        self.function = function_of(written, "nested")
+        self.function: Function = function_of(written, "nested")
         check_returns(written)
         if self.function.is_async:
             raise self.function.wrong(
@@ -167,7 +185,7 @@ class Message(Declared, Generic[T]):
         super().__init__(after)
         self.type = type
         name = getattr(type, "__name__", repr(type))
-        self.within = _checks.seconds_or_none(f"message({name}): within", within)
+        self.within: float | None = _checks.seconds_or_none(f"message({name}): within", within)
 
     @cached_property
     def codec(self) -> Codec:
@@ -184,7 +202,7 @@ class Pause(Declared):
 
     def __init__(self, duration: _checks.Seconds, /, *, after: After | None = None) -> None:
         super().__init__(after)
-        self.seconds = _checks.seconds("pause(): the duration", duration)
+        self.seconds: float = _checks.seconds("pause(): the duration", duration)
 
 
 def _several(after: After) -> tuple[Declared | str, ...]:
@@ -193,3 +211,11 @@ def _several(after: After) -> tuple[Declared | str, ...]:
         if not isinstance(cast("object", one), Declared | str):
             raise TypeError(f"after must be a step, the name of one, or a tuple of them, got {one!r}")
     return several
+
+
+def _named(owner: type[Any], name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise wrong(
+            owner.__name__, f"name must be a text that is not empty, got {name!r}; leave it out for {owner.__name__!r}"
+        )
+    return name

@@ -14,7 +14,7 @@ from uuid import uuid4
 from .. import _checks
 from . import _run
 from ._compile import blueprint_of
-from ._declaration import ClassOptions, Definition, Input, Message, Output, Pause, T
+from ._declaration import Definition, Input, Message, Output, Pause, T
 from ._diagram import Diagram, diagram_of
 from ._handle import SagaHandle, SyncSagaHandle
 from ._journal import Journal
@@ -70,15 +70,7 @@ class Saga(Definition[Input, Output]):
         within: _checks.Seconds | None = None,
         renamed: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init_subclass__()
-        # A dataclass with slots is its own class anew, without keywords, but with all that was in its body.
-        if "__saga_options__" not in vars(cls):
-            inherited = cls.__saga_options__
-            cls.__saga_options__ = ClassOptions(
-                cls.__name__ if name is None else _named(cls, name),
-                inherited.within if within is None else _checks.seconds(f"{cls.__name__}: within", within),
-                inherited.renamed if renamed is None else dict(renamed),
-            )
+        super().__init_subclass__(name=name, within=within, renamed=renamed)
         _check_attributes(cls)
         if not _is_abstract(cls):
             try:
@@ -274,14 +266,6 @@ def _check_attributes(owner: type[Saga[Any, Any]]) -> None:
             f"{owner.__name__}.{name}",
             f"every saga has something of this name, Saga.{name}; give it another name",
         )
-
-
-def _named(owner: type[Saga[Any, Any]], name: object) -> str:
-    if not isinstance(name, str) or not name:
-        raise wrong(
-            owner.__name__, f"name must be a text that is not empty, got {name!r}; leave it out for {owner.__name__!r}"
-        )
-    return name
 
 
 def _is_abstract(owner: type[Saga[Any, Any]]) -> bool:

@@ -76,15 +76,17 @@ class Step(Declared, Generic[P, R]):
         interrupt: bool = True,
     ) -> None:
         super().__init__(after)
-        self.function = function_of(written, "step", policy, within)
+        self.function: Function = function_of(written, "step", policy, within)
         check_returns(written)
-        self.no_effect = Matcher("no_effect", no_effect, required=False)
+        self.no_effect: Matcher = Matcher("no_effect", no_effect, required=False)
         self.undone_by: Undo | None = None
-        self.needs_no_undo = _is_none(undo)
-        self.rerun = _checks.flag("rerun", rerun)
-        self.attempts = None if attempts is None else _checks.whole("attempts", attempts)
-        self.interrupt = _checks.flag("interrupt", interrupt)
-        self.kind = self._kind(pivot=_checks.flag("pivot", pivot), retriable=_checks.flag("retriable", retriable))
+        self.needs_no_undo: bool = _is_none(undo)
+        self.rerun: bool = _checks.flag("rerun", rerun)
+        self.attempts: int | None = None if attempts is None else _checks.whole("attempts", attempts)
+        self.interrupt: bool = _checks.flag("interrupt", interrupt)
+        _checks.flag("pivot", pivot)
+        _checks.flag("retriable", retriable)
+        self.kind: Kind = self._kind(pivot=pivot, retriable=retriable)
 
     def __repr__(self) -> str:
         return f"<step {self.function.label}>"
