@@ -37,7 +37,7 @@ READS = st.one_of(
     st.tuples(st.just("letters"), IDS),
     st.tuples(st.just("list"), st.none() | st.sets(STATUSES), st.sampled_from([None, "Trip"])),
     st.tuples(st.just("orphans"), st.sets(st.sampled_from(["Trip", "Other"]))),
-    st.tuples(st.just("untold")),
+    st.tuples(st.just("untold"), st.none() | st.sets(st.sampled_from(["Trip", "Other"]))),
     st.tuples(st.just("check")),
 )
 STEPS = st.tuples(st.integers(0, 1), st.one_of(WRITES, WRITES, WRITES, READS, st.tuples(st.just("die"))))
@@ -46,6 +46,8 @@ STEPS = st.tuples(st.integers(0, 1), st.one_of(WRITES, WRITES, WRITES, READS, st
 def ask(journal: Journal, name: str, *arguments: Any) -> Pending[Any]:
     if name == "list":
         return journal.list(status=arguments[0], saga=arguments[1])
+    if name == "untold":
+        return journal.untold(sagas=arguments[0])
     if name == "purge":
         return journal.purge(before=float("inf"))
     asked: Pending[Any] = getattr(journal, name)(*arguments)
