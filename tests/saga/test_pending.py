@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ from resilience._clock import clock, elsewhere
 from resilience.errors import JournalUnavailable
 from resilience.saga._pending import Pending, settle_all, settled
 from resilience.testing import VirtualClock, sandbox
+from resilience.testing._standstill import Standstill
 
 both_loops = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -223,11 +225,11 @@ class _Curious:
         self._real = time._is_busy
         monkeypatch.setattr(time, "_is_busy", self._ask)
 
-    def _ask(self) -> bool:
+    def _ask(self, others: Any) -> bool:
         self.asked += 1
         if self.asked > 50:
             self._often.set()
-        return self._real()
+        return self._real(others)
 
     def wait(self) -> None:
         assert self._often.wait(60)
@@ -281,6 +283,23 @@ def test_a_virtual_clock_stands_still_while_a_thread_waits(monkeypatch: pytest.M
         assert time.elapsed == 5.0
 
 
+def test_after_such_work_it_looks_anew_whether_all_threads_stand_still() -> None:
+    parked = threading.Lock()
+    parked.acquire()
+    thread = in_another_thread(parked.acquire)
+    with sandbox() as time:
+        others = Standstill(time._asleep_threads)
+        while not others.look():
+            clock.sleep(0)
+        elsewhere[parked] = None
+        assert time._is_busy(others)
+        del elsewhere[parked]
+        assert not time._is_busy(others)
+        assert not others.look()
+    parked.release()
+    thread.join()
+
+
 @both_loops
 def test_it_leaps_where_the_other_thread_waits_for_the_clock_itself(backend: str) -> None:
     with sandbox() as time:
@@ -305,6 +324,53 @@ def test_it_leaps_where_the_other_thread_waits_for_the_clock_itself(backend: str
 
         anyio.run(main, backend=backend)
         assert time.elapsed == 9.0
+
+
+@both_loops
+def test_it_does_not_leap_while_that_thread_waits_for_one_that_works(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that waits for a limited time has handed its work to a third."""
+    asked, gone_on, ended = threading.Lock(), threading.Lock(), threading.Lock()
+    for lock in (asked, gone_on, ended):
+        lock.acquire()
+    in_time: list[bool] = []
+
+    def work() -> None:  # a little for each question, and never twice at the same place
+        for _ in range(25):
+            asked.acquire()
+            gone_on.release()
+            asked.acquire()
+            gone_on.release()
+        ended.release()
+
+    with sandbox() as time:
+        real = time._is_busy
+        questions = count()
+        answered = Pending[bool](timed=True)
+
+        def ask(others: Any) -> bool:
+            if threading.current_thread() is threading.main_thread() and next(questions) < 50:
+                asked.release()
+                gone_on.acquire()
+            return real(others)
+
+        def limit() -> None:
+            elsewhere[answered] = threading.get_ident()
+            answered.settle(clock.acquire(ended, 5.0))
+
+        async def main() -> None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(clock.asleep, 9.0)
+                elsewhere[answered] = None
+                in_another_thread(limit)
+                in_time.append(await answered)
+                del elsewhere[answered]
+
+        in_another_thread(work)
+        monkeypatch.setattr(time, "_is_busy", ask)
+        anyio.run(main, backend=backend)
+        assert in_time == [True]
 
 
 @both_loops

@@ -1,5 +1,6 @@
 """How a step's function is called: within its time, and a plain one, on an event loop, in a worker thread."""
 
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -29,9 +30,14 @@ async def alimited(function: Function, call: Callable[[], Any]) -> Any:
     if function.is_async:
         return await (call() if function.within is None else _limit(function.label, function.within).acall(call))
     waiting = object()
+
+    def work() -> Any:
+        elsewhere[waiting] = threading.get_ident()
+        return limited(function, call)
+
     elsewhere[waiting] = None
     try:
-        return await anyio.to_thread.run_sync(limited, function, call)
+        return await anyio.to_thread.run_sync(work)
     finally:
         del elsewhere[waiting]
 

@@ -133,7 +133,8 @@ class VirtualClock:
         cancel = self._at(self._now + seconds, lambda: home.run(function))
         if self._autojump and home not in self._watched:
             self._watched.add(home)
-            home.when_idle(lambda: self._leap(home), self._patience, self._is_busy)
+            others = Standstill(self._asleep_threads)
+            home.when_idle(lambda: self._leap(home), self._patience, lambda: self._is_busy(others))
         return cancel
 
     def _at(self, when: float, function: Callable[[], None]) -> Callable[[], None]:
@@ -179,10 +180,16 @@ class VirtualClock:
         self._move_to(when)
         return True
 
-    def _is_busy(self) -> bool:
-        """Whether work that somebody waits for goes on in another thread, which does not itself wait here."""
+    def _is_busy(self, others: Standstill) -> bool:
+        """Whether work that somebody waits for goes on in another thread.
+
+        Where that thread waits here itself, then perhaps for yet another one: time may pass if none moves.
+        """
         asleep = self._asleep_threads()
-        return any(thread not in asleep for thread in list(elsewhere.values()))
+        if any(thread not in asleep for thread in list(elsewhere.values())):
+            others.forget()
+            return True
+        return bool(elsewhere) and not others.look()
 
     def _asleep_threads(self) -> set[int]:
         """The threads that wait here, and whose time has not come."""
@@ -190,10 +197,7 @@ class VirtualClock:
 
     def _step(self, others: Standstill) -> bool:
         """Go to the next timer, if no thread moves. False if one does, or there is no timer and one may yet wake up."""
-        if self._is_busy():  # and may look as if it stood still, where it waits for a disk
-            others.forget()
-            return False
-        if not others.look():
+        if self._is_busy(others) or not others.look():
             return False
         with self._lock:
             when = self._next()
