@@ -87,10 +87,10 @@ class Queries:
         found = self._select(conditions, [*parameters, OPEN], "number", None)
         return [summary.id for summary in found if summary.orphan]
 
-    def untold(self, limit: int, sagas: Collection[str] | None = None) -> list[Summary]:
+    def untold(self, limit: int, sagas: Collection[str] | None) -> list[Summary]:
         """See `Journal.untold`."""
-        ours = [] if sagas is None else [f"saga IN ({', '.join('?' * len(sagas))})"]
-        return self._select(["told = 0", "ended IS NOT NULL", *ours], [*(sagas or ())], "ended", limit)
+        conditions, parameters = _within("saga", sagas)
+        return self._select([*conditions, "told = 0", "ended IS NOT NULL"], parameters, "ended", limit)
 
     def problems(self) -> list[str]:
         """See `Journal.check`."""
