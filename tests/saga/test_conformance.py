@@ -342,8 +342,14 @@ class TellsForEver(Memory):
 
 @breaks("ends_are_told")
 class TellsInAnyOrder(Memory):
-    def untold(self, limit: int = 100) -> Pending[list[Summary]]:
-        return settled(super().untold(1_000).wait()[::-1][:limit])
+    def untold(self, limit: int = 100, **filters: Any) -> Pending[list[Summary]]:
+        return settled(super().untold(1_000, **filters).wait()[::-1][:limit])
+
+
+@breaks("ends_are_told")
+class TellsOfAnyClass(Memory):
+    def untold(self, limit: int = 100, **filters: Any) -> Pending[list[Summary]]:
+        return super().untold(limit)
 
 
 @breaks("ends_are_told")

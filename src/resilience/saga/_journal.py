@@ -204,8 +204,8 @@ class Journal(ABC):
         """
 
     @abstractmethod
-    def untold(self, limit: int = 100) -> Pending[list[Summary]]:
-        """Sagas that have ended, and whose end nobody has confirmed by `told`, oldest first."""
+    def untold(self, limit: int = 100, *, sagas: Collection[str] | None = None) -> Pending[list[Summary]]:
+        """Sagas (of these classes) that have ended, and whose end nobody has confirmed by `told`, oldest first."""
 
     @abstractmethod
     def told(self, id: str) -> Pending[None]:  # noqa: A002

@@ -188,11 +188,12 @@ class MemoryJournal(Journal):
 
         return self._answer(lambda: [id_ for id_, file in self._files() if file.saga in sagas and waits(file)])
 
-    def untold(self, limit: int = 100) -> Pending[list[Summary]]:
+    def untold(self, limit: int = 100, *, sagas: Collection[str] | None = None) -> Pending[list[Summary]]:
         """See `Journal.untold`."""
 
         def untold() -> list[Summary]:
-            found = [_summary(id_, file) for id_, file in self._files() if file.status in ENDED and not file.told]
+            ended = [(id_, file) for id_, file in self._files() if file.status in ENDED and not file.told]
+            found = [_summary(id_, file) for id_, file in ended if sagas is None or file.saga in sagas]
             return sorted(found, key=lambda summary: summary.ended or 0.0)[:limit]
 
         return self._answer(untold)

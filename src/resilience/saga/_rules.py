@@ -297,6 +297,8 @@ def ends_are_told(bench: Bench) -> None:
     same({summary.id for summary in found}, {"a-0", "a-1", "a-2"}, "what is untold")
     same(found, sorted(found, key=lambda summary: summary.ended or 0.0), "what is untold, in the order of the ends,")
     same(theirs.untold(2).wait(), found[:2], "what is untold, at most two,")
+    same(theirs.untold(sagas={"Trip", "Move"}).wait(), found, "what is untold of its class")
+    same(theirs.untold(sagas={"Move"}).wait(), [], "what is untold of another class")
     theirs.told("a-2").wait()
     theirs.told("a-2").wait()
     theirs.told("unknown").wait()
