@@ -37,6 +37,7 @@ class AsyncDriver:
         self._inbox: deque[Arrival | BaseException] = deque()
         self._under_way: dict[str, Callable[[], object]] = {}
         self._cancellable: set[str] = set()
+        self._entered: set[str] = set()
         self._stopped: set[str] = set()
         self._bell = task_waiter()
         self._mail = False
@@ -110,9 +111,13 @@ class AsyncDriver:
 
     def _stop(self, key: str) -> None:
         """Cancel a call, once; a worker thread cannot be, and is awaited."""
-        if key not in self._stopped and key in self._cancellable:
-            self._stopped.add(key)
+        if key in self._stopped or key not in self._cancellable:
+            return
+        self._stopped.add(key)
+        if key in self._entered:
             self._under_way[key]()
+        else:  # its task has not come to run yet, and will find out when it does
+            self._inbox.append(self._stage.never_started(key))
 
     def _begin(self, effect: Effect, crew: Crew) -> None:
         match effect:
@@ -128,6 +133,9 @@ class AsyncDriver:
 
     async def _perform(self, do: Do) -> None:
         """Make a call; what comes of it is an arrival."""
+        if do.key in self._stopped:
+            return
+        self._entered.add(do.key)
         arrival: Arrival | BaseException
         try:
             arrival = await self._stage.aperform(do)

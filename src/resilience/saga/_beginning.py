@@ -2,7 +2,6 @@
 
 from typing import Any, cast
 
-import msgspec
 from msgspec import Raw
 
 from .. import _checks
@@ -60,16 +59,21 @@ class Beginning:
             self.watch.durable()
         if opened.created:
             return Stage(self.blueprint, self.saga, self.id, opened, self.watch)
-        self._compare(opened.rows[0])
+        self.compare(opened.rows[0])
         return taken_up(self.blueprint, self.saga, self.id, opened)
 
-    def _compare(self, first: Row) -> None:
+    def compare(self, first: Row) -> None:
+        """Look whether a saga of this id is this saga, by its first record.
+
+        Raises:
+            IdConflict: It is another.
+        """
         start = cast("Start", read(first.body))
         if start.saga != self.name:
             raise IdConflict(
                 self.name, self.id, f"the journal has a {start.saga} of this id; ids are shared by all classes"
             )
-        if bytes(start.input) != self.input and msgspec.json.decode(start.input) != msgspec.json.decode(self.input):
+        if not self.blueprint.input.alike(bytes(start.input), self.input):
             raise IdConflict(
                 self.name,
                 self.id,

@@ -1,13 +1,13 @@
-"""One run of one saga in this process, from where it is owned to where it has ended, is stuck, or is left."""
+"""One run of one saga in this process, from its beginning to where it has ended, is stuck, or is left."""
 
-from contextlib import suppress
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from .._clock import clock
 from .._core.saga.effects import Request
 from ..errors import SagaError
 from ._adrive import AsyncDriver
-from ._crew import apart
+from ._crew import Crew, apart
 from ._drive import Driver
 from ._engine import engine_of, this_process
 from ._journal import Journal
@@ -15,63 +15,86 @@ from ._stage import Stage
 from ._watching import note_stuck
 
 
-async def conduct(stage: Stage, journal: Journal, *, leave: bool = False) -> bool:
-    """Run a saga that is owned here, until it has ended, is stuck, or is left.
+async def conduct(begin: Callable[[], Awaitable[Stage]], journal: Journal, *, leave: bool = False) -> Stage:
+    """Run a saga for which there is a place here, if it turns out to be owned.
 
     Args:
-        stage: What is to be done.
+        begin: Begins it, or finds how it stands; a cancellation does not reach it either.
         journal: Where it is written.
         leave: Whether a cancellation of this task leaves the saga as it is, rather than asking it to turn back.
 
     Returns:
-        Whether it was run here and now; not if another task or thread of this process is at it.
+        How it stands now.
     """
-    stage.largest = journal.largest
-    driver = AsyncDriver(stage, journal)
-    cancel = partial(
-        driver.request, Request("cancel", clock.wall(), who=this_process(), reason="its caller was cancelled")
-    )
-    with _Conducted(stage, journal, driver) as entered:
-        if entered:
-            await apart(driver.drive, driver.leave if leave else cancel)
-    return entered
+    run = _Run(begin, journal, leave=leave)
+    await apart(run.main, run.cancelled)
+    return run.stage
 
 
-def conduct_sync(stage: Stage, journal: Journal) -> bool:
-    """The same in plain code."""
-    stage.largest = journal.largest
-    driver = Driver(stage, journal)
-    with _Conducted(stage, journal, driver) as entered:
-        if entered:
+def conduct_sync(stage: Stage, journal: Journal) -> Stage:
+    """The same in plain code, of a saga that has begun."""
+    if stage.owned:
+        stage.largest = journal.largest
+        driver = Driver(stage, journal)
+        with _known(stage, journal, driver):
             driver.drive()
-    return entered
+    return stage
 
 
-class _Conducted:
-    """Around a run: the engine knows of it, if it is the only one, and what it leaves open is anybody's."""
+class _Run:
+    """A run on an event loop, which may be cancelled before there is anything to cancel."""
 
-    def __init__(self, stage: Stage, journal: Journal, driver: AsyncDriver | Driver) -> None:
-        self._stage = stage
+    stage: Stage
+
+    def __init__(self, begin: Callable[[], Awaitable[Stage]], journal: Journal, *, leave: bool) -> None:
+        self._begin = begin
         self._journal = journal
-        self._driver = driver
+        self._leave = leave
+        self._driver: AsyncDriver | None = None
+        self._cancelled = False
 
-    def __enter__(self) -> bool:
-        self._entered = engine_of(self._journal).enter(self._stage.id, self._driver)
-        return self._entered
+    async def main(self, crew: Crew) -> None:
+        self.stage = stage = await self._begin()
+        if stage.owned:
+            stage.largest = self._journal.largest
+            self._driver = AsyncDriver(stage, self._journal)
+            if self._cancelled:
+                self._pass_on(self._driver)
+            with _known(stage, self._journal, self._driver):
+                await self._driver.drive(crew)
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._entered:
-            self._left(error)
+    def cancelled(self) -> None:
+        self._cancelled = True
+        if self._driver is not None:
+            self._pass_on(self._driver)
 
-    def _left(self, error: BaseException | None) -> None:
-        stage, progress = self._stage, self._stage.progress
-        engine_of(self._journal).leave(stage.id)
-        parked = progress.ended is None and error is None and bool(progress.parked)
-        note_stuck(stage.blueprint.plan.saga, stage.id, parked=parked)
-        if progress.ended is None:
-            with suppress(SagaError):  # a journal that is closed has released everything
-                _ = self._journal.release(stage.id)  # nobody needs to wait for it
-        if stage.watch is not None:
-            outcome = progress.ended or ("stuck" if parked else "left")
-            failure = stage.error() if error is None and outcome != "left" else error
-            stage.watch.ended(outcome, progress.moment("start"), failure)
+    def _pass_on(self, driver: AsyncDriver) -> None:
+        if self._leave:
+            driver.leave()
+        else:
+            driver.request(Request("cancel", clock.wall(), who=this_process(), reason="its caller was cancelled"))
+
+
+@contextmanager
+def _known(stage: Stage, journal: Journal, driver: AsyncDriver | Driver) -> Iterator[None]:
+    """Around a run: letters find it, and what it leaves open is anybody's."""
+    engine, raised = engine_of(journal), True
+    engine.enter(stage.id, driver)
+    try:
+        yield
+        raised = False
+    finally:
+        engine.enter(stage.id, None)
+        _leave(stage, journal, raised=raised)
+
+
+def _leave(stage: Stage, journal: Journal, *, raised: bool) -> None:
+    progress = stage.progress
+    parked = progress.ended is None and not raised and bool(progress.parked)
+    note_stuck(stage.blueprint.plan.saga, stage.id, parked=parked)
+    if progress.ended is None:
+        with suppress(SagaError):  # a journal that is closed has released everything
+            _ = journal.release(stage.id)  # nobody needs to wait for it
+    if stage.watch is not None:
+        outcome = progress.ended or ("stuck" if parked else "left")
+        stage.watch.ended(outcome, progress.moment("start"), None if outcome == "left" else stage.error())

@@ -29,32 +29,38 @@ class Running(Protocol):
 
 
 class Engine:
-    """The sagas that this process runs on one journal."""
+    """The sagas that this process runs on one journal.
+
+    Whoever wants to run one reserves its place first, before the journal is asked how it stands: what was read without
+    a place may be out of date by the time there is one.
+    """
 
     def __init__(self, journal: Journal) -> None:
-        self._running: dict[str, Running] = {}
+        self._places: dict[str, object] = {}
+        self._running: dict[str, Running | None] = {}
         self._early: set[str] = set()
-        self._unwatch = journal.watch(self._mail)
+        self.unwatch = journal.watch(self._mail)
 
-    def runs(self, id: str) -> bool:  # noqa: A002 - it is the saga's id
-        """Whether it runs here."""
-        return id in self._running
+    def reserve(self, id: str) -> bool:  # noqa: A002 - it is the saga's id
+        """Take the place of a saga; false if somebody here has it. Of two that come at once, one gets it."""
+        mine = object()
+        return self._places.setdefault(id, mine) is mine
 
-    def enter(self, id: str, running: Running) -> bool:  # noqa: A002
-        """It runs here from now on; false if it does already. Of two that come at once, one enters."""
-        if self._running.setdefault(id, running) is not running:
-            return False
-        if id in self._early:
+    def free(self, id: str) -> None:  # noqa: A002
+        """Give the place back."""
+        self._running.pop(id, None)
+        self._early.discard(id)
+        self._places.pop(id, None)
+
+    def enter(self, id: str, running: Running | None) -> None:  # noqa: A002
+        """Who is at work in a place that was reserved; `None`: nobody any more."""
+        self._running[id] = running
+        if running is not None and id in self._early:
             self._early.discard(id)
             running.mail()
-        return True
-
-    def leave(self, id: str) -> None:  # noqa: A002
-        """It does not any more."""
-        self._running.pop(id, None)
 
     def _mail(self, ids: set[str]) -> None:
-        for id_ in ids:
+        for id_ in self._places.keys() & ids:
             running = self._running.get(id_)
             if running is not None:
                 running.mail()

@@ -11,6 +11,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from .._ambient import ambient
+from .._clock import clock
 from .._events import logger
 from .._waiters import trio_here
 from ..errors import SagaError
@@ -19,7 +21,7 @@ from ._compile import blueprint_of
 from ._conduct import conduct, conduct_sync
 from ._declaration import Message
 from ._engine import engine_of, this_process
-from ._handle import SagaHandle, SyncSagaHandle
+from ._handle import LOOK, SagaHandle, SyncSagaHandle
 from ._journal import Journal, Opened
 from ._memory import MemoryJournal
 from ._stage import Stage
@@ -29,9 +31,15 @@ async def run(saga: Any, input: Any, id: str, journal: Journal | None, *, within
     """See `Saga.run`."""
     journal = journal or MemoryJournal()
     beginning = Beginning(saga, input, id, within)
-    opened = await _begun(beginning, journal)
-    stage = beginning.stage(opened)
-    return await carry_on(stage, opened, journal)
+    engine = engine_of(journal)
+    while not engine.reserve(id):
+        if await _is_there(beginning, journal):
+            return await SagaHandle(beginning.blueprint, id, journal).result()
+    try:
+        stage = await conduct(partial(_begun, beginning, journal), journal)
+    finally:
+        engine.free(id)
+    return stage.result() if stage.is_over else await SagaHandle(beginning.blueprint, id, journal).result()
 
 
 def run_sync(saga: Any, input: Any, id: str, journal: Journal | None, *, within: Any = None) -> Any:  # noqa: A002
@@ -39,31 +47,50 @@ def run_sync(saga: Any, input: Any, id: str, journal: Journal | None, *, within:
     journal = journal or MemoryJournal()
     beginning = Beginning(saga, input, id, within)
     refuse_coroutines(beginning.blueprint)
-    opened = _begun_sync(beginning, journal)
-    stage = beginning.stage(opened)
-    return carry_on_sync(stage, opened, journal)
+    engine = engine_of(journal)
+    while not engine.reserve(id):
+        if _is_there_sync(beginning, journal):
+            return SyncSagaHandle(beginning.blueprint, id, journal).result()
+    try:
+        stage = conduct_sync(_begun_sync(beginning, journal), journal)
+    finally:
+        engine.free(id)
+    return stage.result() if stage.is_over else SyncSagaHandle(beginning.blueprint, id, journal).result()
 
 
 async def start(saga: Any, input: Any, id: str, journal: Journal, *, within: Any = None) -> SagaHandle[Any]:  # noqa: A002
     """See `Saga.start`."""
     beginning = Beginning(saga, input, id, within)
-    opened = await _begun(beginning, journal)
-    stage = beginning.stage(opened)
-    if opened.owned:
-        _in_background(partial(_quietly, partial(conduct, stage, journal, leave=True)))
-    return SagaHandle(beginning.blueprint, id, journal)
+    engine = engine_of(journal)
+    handle: SagaHandle[Any] = SagaHandle(beginning.blueprint, id, journal)
+    while not engine.reserve(id):
+        if await _is_there(beginning, journal):
+            return handle
+    try:
+        stage = await _begun(beginning, journal)
+    except BaseException:
+        engine.free(id)
+        raise
+    _in_background(partial(_quietly, stage, journal))
+    return handle
 
 
 def start_sync(saga: Any, input: Any, id: str, journal: Journal, *, within: Any = None) -> SyncSagaHandle[Any]:  # noqa: A002
     """See `Saga.start_sync`."""
     beginning = Beginning(saga, input, id, within)
     refuse_coroutines(beginning.blueprint)
-    opened = _begun_sync(beginning, journal)
-    stage = beginning.stage(opened)
-    if opened.owned:
-        work = partial(_quietly_sync, partial(conduct_sync, stage, journal))
-        threading.Thread(target=work, name=f"saga {id}", daemon=True).start()
-    return SyncSagaHandle(beginning.blueprint, id, journal)
+    engine = engine_of(journal)
+    handle: SyncSagaHandle[Any] = SyncSagaHandle(beginning.blueprint, id, journal)
+    while not engine.reserve(id):
+        if _is_there_sync(beginning, journal):
+            return handle
+    try:
+        stage = _begun_sync(beginning, journal)
+    except BaseException:
+        engine.free(id)
+        raise
+    threading.Thread(target=partial(_quietly_sync, stage, journal), name=f"saga {id}", daemon=True).start()
+    return handle
 
 
 def attach(owner: Any, id: str, journal: Journal) -> SagaHandle[Any]:  # noqa: A002
@@ -76,24 +103,6 @@ def attach_sync(owner: Any, id: str, journal: Journal) -> SyncSagaHandle[Any]:  
     return SyncSagaHandle(blueprint_of(owner), id, journal)
 
 
-async def carry_on(stage: Stage, opened: Opened, journal: Journal) -> Any:
-    """Run a saga to its end, or wait for whoever does."""
-    if opened.owned and await conduct(stage, journal):
-        return stage.result()
-    if stage.progress.ended is not None:
-        return stage.result()
-    return await SagaHandle(stage.blueprint, stage.id, journal).result()
-
-
-def carry_on_sync(stage: Stage, opened: Opened, journal: Journal) -> Any:
-    """The same in plain code."""
-    if opened.owned and conduct_sync(stage, journal):
-        return stage.result()
-    if stage.progress.ended is not None:
-        return stage.result()
-    return SyncSagaHandle(stage.blueprint, stage.id, journal).result()
-
-
 async def send(message: Message[Any], id: str, value: Any, journal: Journal, who: str) -> None:  # noqa: A002
     """See `message.send`."""
     await journal.send(id, message.name, message.codec.encode(value), who or this_process())
@@ -104,31 +113,58 @@ def send_sync(message: Message[Any], id: str, value: Any, journal: Journal, who:
     journal.send(id, message.name, message.codec.encode(value), who or this_process()).wait()
 
 
-async def _begun(beginning: Beginning, journal: Journal) -> Opened:
-    engine_of(journal)
+async def _begun(beginning: Beginning, journal: Journal) -> Stage:
     pending = journal.start(beginning.id, beginning.name, beginning.body)
     try:
-        return await pending
+        opened = await pending
     except BaseException:
         _let_go(beginning, journal)
         raise
+    return _staged(beginning, opened, journal)
 
 
-def _begun_sync(beginning: Beginning, journal: Journal) -> Opened:
-    engine_of(journal)
+def _begun_sync(beginning: Beginning, journal: Journal) -> Stage:
     pending = journal.start(beginning.id, beginning.name, beginning.body)
     try:
-        return pending.wait()
+        opened = pending.wait()
     except BaseException:
         _let_go(beginning, journal)
+        raise
+    return _staged(beginning, opened, journal)
+
+
+def _staged(beginning: Beginning, opened: Opened, journal: Journal) -> Stage:
+    try:
+        return beginning.stage(opened)
+    except BaseException:
+        if opened.owned:
+            _let_go(beginning, journal)
         raise
 
 
 def _let_go(beginning: Beginning, journal: Journal) -> None:
     """Nobody waits for the START any more; should it be written yet, somebody else may take the saga up."""
-    if not engine_of(journal).runs(beginning.id):
-        with suppress(SagaError):
-            _ = journal.release(beginning.id)  # nobody needs to wait for it
+    with suppress(SagaError):
+        _ = journal.release(beginning.id)  # nobody needs to wait for it
+
+
+async def _is_there(beginning: Beginning, journal: Journal) -> bool:
+    """Whether the saga that somebody here is at is this one, by now; if it is not there, wait a moment."""
+    rows = await journal.read(beginning.id)
+    if rows:
+        beginning.compare(rows[0])
+    else:
+        await clock.asleep(LOOK)
+    return bool(rows)
+
+
+def _is_there_sync(beginning: Beginning, journal: Journal) -> bool:
+    rows = journal.read(beginning.id).wait()
+    if rows:
+        beginning.compare(rows[0])
+    else:
+        clock.sleep(LOOK)
+    return bool(rows)
 
 
 def _in_background(work: Callable[[], Any]) -> None:
@@ -146,16 +182,25 @@ _tasks: set[asyncio.Task[Any]] = set()
 """The loop itself holds tasks weakly."""
 
 
-async def _quietly(work: Callable[[], Any]) -> None:
-    """Nobody waits for it here: handles ask the journal."""
+async def _quietly(stage: Stage, journal: Journal) -> None:
+    """Run a saga whose caller has gone on; handles ask the journal what comes of it."""
+    ambient.set(None)  # its caller's deadline is its caller's
     try:
-        await work()
-    except Exception as error:  # noqa: BLE001 - it is written down or can be taken up again
-        logger.warning("a saga in the background was left: %s", error)
+        await conduct(partial(_already, stage), journal, leave=True)
+    except Exception as error:  # noqa: BLE001 - it is written down, or can be taken up again
+        logger.warning("saga %s was left: %s", stage.id, error)
+    finally:
+        engine_of(journal).free(stage.id)
 
 
-def _quietly_sync(work: Callable[[], Any]) -> None:
+async def _already(stage: Stage) -> Stage:
+    return stage
+
+
+def _quietly_sync(stage: Stage, journal: Journal) -> None:
     try:
-        work()
+        conduct_sync(stage, journal)
     except Exception as error:  # noqa: BLE001 - see above
-        logger.warning("a saga in the background was left: %s", error)
+        logger.warning("saga %s was left: %s", stage.id, error)
+    finally:
+        engine_of(journal).free(stage.id)

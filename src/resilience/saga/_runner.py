@@ -17,16 +17,20 @@ from .. import _checks
 from .._clock import clock
 from .._events import logger, report
 from .._waiters import ThreadWaiter
-from ..errors import SagaError
+from ..errors import SagaError, UnknownSaga
 from ._beginning import refuse_coroutines, saga_of, taken_up
 from ._blueprint import Blueprint
 from ._compile import blueprint_of
 from ._conduct import conduct, conduct_sync
 from ._engine import engine_of
 from ._journal import Journal, Opened, Summary
+from ._stage import Stage
 
 LOOK = 0.1
 """Seconds between two looks."""
+
+_MOST_REST = 30.0
+"""Seconds: the longest that a saga whose runs break down is left alone."""
 
 OnEnd = Callable[[Summary], Any]
 
@@ -45,8 +49,8 @@ class SagaRunner:
     Args:
         journal: Where the sagas are kept.
         *sagas: An object of each class that is run here, with its clients.
-        on_end: Called with each saga that has ended, here or elsewhere, at least once: after a crash again. A coroutine
-            function is awaited. If it raises, it is called again later.
+        on_end: Called with each saga of these classes that has ended, here or elsewhere, at least once: after a crash
+            again. A coroutine function is awaited. If it raises, it is called again later.
         most: How many sagas are run here at once. Default 100.
 
     Raises:
@@ -65,6 +69,7 @@ class SagaRunner:
         self._on_end = on_end
         self._most = _checks.whole("most", most)
         self._active = 0
+        self._resting: dict[str, tuple[int, float]] = {}
         self._stopping = threading.Event()
 
     async def __aenter__(self) -> Self:
@@ -88,25 +93,45 @@ class SagaRunner:
             await clock.asleep(LOOK)
 
     async def _look(self) -> None:
-        engine = engine_of(self._journal)
         for id_ in await self._journal.orphans(self._sagas):
-            if self._active < self._most and not engine.runs(id_):
-                opened = await self._journal.open(id_)
-                if opened is not None and opened.owned:
-                    self._active += 1
-                    self._tasks.start_soon(self._take_up, id_, opened)
+            if self._has_room(id_):
+                self._active += 1
+                self._tasks.start_soon(self._take_up, id_)
         if self._on_end is not None:
-            for summary in await self._journal.untold():
+            for summary in await self._journal.untold(sagas=self._sagas):
                 await self._tell(self._on_end, summary)
 
-    async def _take_up(self, id_: str, opened: Opened) -> None:
+    async def _take_up(self, id_: str) -> None:
         try:
-            blueprint, saga = self._sagas[saga_of(opened)]
-            await conduct(taken_up(blueprint, saga, id_, opened), self._journal, leave=True)
+            await conduct(partial(self._found, id_), self._journal, leave=True)
         except Exception as error:  # noqa: BLE001 - one saga's trouble is not the others'
-            logger.warning("saga %s was left: %s", id_, error)
+            self._rest(id_, error)
         finally:
-            self._active -= 1
+            self._leave(id_)
+
+    async def _found(self, id_: str) -> Stage:
+        return self._staged(id_, await self._journal.open(id_))
+
+    def _has_room(self, id_: str) -> bool:
+        """Whether to take a saga up now; if so, its place is ours."""
+        rested = clock.now() >= self._resting.get(id_, (0, 0.0))[1]
+        return rested and self._active < self._most and engine_of(self._journal).reserve(id_)
+
+    def _staged(self, id_: str, opened: Opened | None) -> Stage:
+        if opened is None:
+            raise UnknownSaga("", id_, "it has been purged")
+        blueprint, saga = self._sagas[saga_of(opened)]
+        return taken_up(blueprint, saga, id_, opened)
+
+    def _rest(self, id_: str, error: Exception) -> None:
+        """A run has broken down: the saga is tried again later, and later each time."""
+        tries = self._resting.get(id_, (0, 0.0))[0] + 1
+        self._resting[id_] = tries, clock.now() + min(_MOST_REST, LOOK * 2.0 ** min(tries, 20))
+        logger.warning("saga %s was left, and is taken up again later: %s", id_, error)
+
+    def _leave(self, id_: str) -> None:
+        self._active -= 1
+        engine_of(self._journal).free(id_)
 
     async def _tell(self, on_end: OnEnd, summary: Summary) -> None:
         try:
@@ -145,26 +170,21 @@ class SagaRunner:
             self._bell.wait(LOOK)
 
     def _look_sync(self) -> None:
-        engine = engine_of(self._journal)
         for id_ in self._journal.orphans(self._sagas).wait():
-            if self._active < self._most and not engine.runs(id_):
-                opened = self._journal.open(id_).wait()
-                if opened is not None and opened.owned:
-                    self._active += 1
-                    work = partial(self._take_up_sync, id_, opened)
-                    threading.Thread(target=work, name=f"saga {id_}", daemon=True).start()
+            if self._has_room(id_):
+                self._active += 1
+                threading.Thread(target=self._take_up_sync, args=(id_,), name=f"saga {id_}", daemon=True).start()
         if self._on_end is not None:
-            for summary in self._journal.untold().wait():
+            for summary in self._journal.untold(sagas=self._sagas).wait():
                 self._tell_sync(self._on_end, summary)
 
-    def _take_up_sync(self, id_: str, opened: Opened) -> None:
+    def _take_up_sync(self, id_: str) -> None:
         try:
-            blueprint, saga = self._sagas[saga_of(opened)]
-            conduct_sync(taken_up(blueprint, saga, id_, opened), self._journal)
+            conduct_sync(self._staged(id_, self._journal.open(id_).wait()), self._journal)
         except Exception as error:  # noqa: BLE001 - one saga's trouble is not the others'
-            logger.warning("saga %s was left: %s", id_, error)
+            self._rest(id_, error)
         finally:
-            self._active -= 1
+            self._leave(id_)
 
     def _tell_sync(self, on_end: OnEnd, summary: Summary) -> None:
         try:

@@ -50,6 +50,7 @@ class Stage:
         blueprint: Its class, compiled.
         progress: Where it stands, by what is written and what is about to be.
         letters: The letters that were there at the beginning.
+        owned: Whether it is to be run here.
         largest: The most bytes of a record that its journal takes.
         watch: Who looks on; `None` if nobody does.
     """
@@ -66,6 +67,7 @@ class Stage:
         self.id = id
         self.blueprint = blueprint
         self.letters = opened.letters
+        self.owned = opened.owned
         self.largest = LARGEST
         self.watch = watch
         self._resumed = () if resumed is None else (resumed,)
@@ -105,6 +107,11 @@ class Stage:
             return None if progress.start is None else bytes(progress.start.input)
         result = progress.results.get(name)
         return bytes(result.value) if result is not None and result.outcome == "ok" else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to wait for any more: it has ended, or was run here and is stuck."""
+        return self.progress.ended is not None or (self.owned and bool(self.progress.parked))
 
     def has_work(self) -> bool:
         """Whether there is anything to do, for whoever only looks on: it asks the program, once."""
