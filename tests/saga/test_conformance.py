@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import pytest
 
 from resilience.errors import JournalUnavailable, LostOwnership, MessageRefused, UnknownSaga
-from resilience.saga import MemoryJournal
+from resilience.saga import MemoryJournal, check_journal
 from resilience.saga import _bench as bench
-from resilience.saga._conformance import RULES, check_journal
+from resilience.saga._conformance import RULES
 from resilience.saga._journal import CONTROL, ENDED, OPEN, Letter, Opened, Row, Summary
 from resilience.saga._memory import _File
 from resilience.saga._pending import Pending, settled

@@ -30,6 +30,7 @@ from ..errors import (
     UnknownSaga,
 )
 from ._call import current_key
+from ._conformance import check_journal
 from ._declaration import nested
 from ._definition import Saga, message, pause
 from ._diagram import Diagram
@@ -69,6 +70,7 @@ __all__ = [
     "Summary",
     "SyncSagaHandle",
     "UnknownSaga",
+    "check_journal",
     "current_key",
     "message",
     "nested",
