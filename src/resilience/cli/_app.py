@@ -68,7 +68,9 @@ class App:
             self._objects[_name(type(found), where)] = found
             self._take(type(found), where)
         elif _is_class(found):
-            self.classes[_name(found, where)] = found
+            name = _name(found, where)
+            if self.classes.setdefault(name, found) is not found:
+                raise UsageError(f"--app {where}: two sagas are called {name!r}; name the one that is meant")
         elif isinstance(found, list | tuple | set | frozenset | Iterator):
             for one in cast("Iterable[Any]", found):
                 self._take(one, where)

@@ -16,7 +16,7 @@ import anyio
 
 from .._clock import clock
 from .._core.saga.entries import Asked, Verb
-from ..saga import Journal, Pending, Saga, SagaRunner
+from ..saga import Journal, Pending, Saga, SagaHandle, SagaRunner
 from ..saga._letters import write_request
 from ._app import App, UsageError
 from ._output import Output
@@ -122,11 +122,14 @@ async def _settle(journal: Journal, saga: Saga[Any, Any], id_: str, row: int) ->
     async with SagaRunner(cast("Journal", _Alone(journal, id_)), saga):
         while True:
             story = await anyio.to_thread.run_sync(partial(story_of, journal, id_))
-            if story.answer(row) is not None and (
-                story.summary.status != "open" or (await handle.status()).state in _RESTING
-            ):
+            asked = story.answer(row)
+            if asked is not None and (asked.refused is not None or await _rests(story, handle)):
                 return
             await clock.asleep(_LOOK)
+
+
+async def _rests(story: Story, handle: SagaHandle[Any]) -> bool:
+    return story.summary.status != "open" or (await handle.status()).state in _RESTING
 
 
 class _Alone:
@@ -176,7 +179,7 @@ def _unheard(story: Story, wish: Wish, app: App, wait: float) -> list[str]:
     one = story.summary
     left = f"{plain(one.id)}: the request to {wish.verb} is in the journal, and nobody has answered it"
     if one.owner is not None:
-        return [f"{left} within {duration(wait)}; process {one.owner} has the saga, and hears it when it can"]
+        return [f"{left} within {duration(wait)}; owner {one.owner} has the saga, and hears it when it can"]
     lacks = f"--app {app.name} has no {plain(one.saga)}" if app.name else "no --app was given"
     return [
         f"{left}: no process has the saga, and {lacks}",

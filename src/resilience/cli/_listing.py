@@ -65,7 +65,7 @@ def _sorted(found: list[Summary]) -> list[Summary]:
 
 def _row(one: Summary, now: float) -> tuple[str, ...]:
     took = duration(one.ended - one.started) if one.ended is not None else f"{duration(now - one.started)} so far"
-    owner = "" if one.ended is not None else "nobody" if one.owner is None else f"process {one.owner}"
+    owner = "" if one.ended is not None else "nobody" if one.owner is None else str(one.owner)
     return plain(one.id), plain(one.saga), one.status, moment(one.started), took, owner
 
 

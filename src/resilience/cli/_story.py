@@ -1,6 +1,6 @@
 """One saga as its journal tells it, without its class: what happened, how it stands, which letters nobody has heard."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -111,6 +111,13 @@ def story_of(journal: Journal, id_: str) -> Story:
         rows = journal.read(id_).wait() or rows
         current = _ended(id_, rows)
     return Story(journal, current, rows)
+
+
+def stories(journal: Journal, summaries: Iterable[Summary]) -> Iterator[Story]:
+    """The stories of many; those that were purged meanwhile are left out."""
+    for summary in summaries:
+        if rows := journal.read(summary.id).wait():
+            yield Story(journal, summary, rows)
 
 
 def content(row: Row) -> Any:

@@ -71,7 +71,7 @@ def _head(story: Story, now: float) -> Iterator[str]:
     if one.ended is not None:
         yield f"began {moment(one.started)} UTC, and ended {duration(one.ended - one.started)} later"
         return
-    owner = "nobody works on it" if one.owner is None else f"process {one.owner} works on it"
+    owner = "nobody works on it" if one.owner is None else f"owner {one.owner} works on it"
     yield f"began {moment(one.started)} UTC, {duration(now - one.started)} ago; {owner}"
 
 

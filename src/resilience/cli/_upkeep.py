@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable, Iterator
 import msgspec
 
 from .._core.saga.plan import differences
-from ..saga import Journal, Summary
+from ..saga import Journal
 from ..saga._blueprint import Blueprint
 from ._app import App
 from ._output import Output
-from ._story import CURRENT, Story, content, story_of
+from ._story import CURRENT, Story, content, stories, story_of
 from ._words import counted, iso, moment, plain
 
 
@@ -19,14 +19,15 @@ def export(journal: Journal, ids: Iterable[str], output: Output) -> int:
     Returns:
         The exit code.
     """
-    for id_ in ids or [one.id for one in journal.list().wait()]:
-        story = story_of(journal, id_)
-        about = {"id": id_, "saga": story.summary.saga, "status": story.summary.status}
+    chosen = [story_of(journal, id_) for id_ in ids]
+    for story in chosen or stories(journal, journal.list().wait()):
+        one = story.summary
+        about = {"id": one.id, "saga": one.saga, "status": one.status}
         for row in story.rows:
             output.record(about | {"at": iso(row.at), "record": content(row)})
-        for one in story.letters:
-            letter = {"row": one.row, "topic": one.topic, "who": one.who, "value": _value(one.value)}
-            output.record(about | {"at": iso(one.at), "letter": letter})
+        for sent in story.letters:
+            letter = {"row": sent.row, "topic": sent.topic, "who": sent.who, "value": _value(sent.value)}
+            output.record(about | {"at": iso(sent.at), "letter": letter})
     return 0
 
 
@@ -39,7 +40,7 @@ def check(journal: Journal, app: App, output: Output) -> int:
     damage = journal.check().wait()
     current = journal.list(status=CURRENT).wait()
     problems = [(None, text) for text in damage] + [
-        (one.id, text) for one in current for text in _problems(journal, one, app)
+        (story.summary.id, text) for story in stories(journal, current) for text in _problems(story, app)
     ]
     if output.as_json:
         found = [{"id": id_, "problem": text} for id_, text in problems]
@@ -81,20 +82,18 @@ def purge(journal: Journal, output: Output, now: float, *, older: float, status:
     return 0
 
 
-def _problems(journal: Journal, summary: Summary, app: App) -> Iterator[str]:
-    story = story_of(journal, summary.id)
-    if story.summary.ended is not None:  # it has ended meanwhile
-        return
+def _problems(story: Story, app: App) -> Iterator[str]:
     if any(record is None for _, record in story.records):
         yield "a record of it cannot be read"
         return
+    blueprint = app.blueprint(story.summary.saga)
     for one in story.parked().values():
-        yield f"stuck: {one.step or 'all of it'} waits for an operator ({one.reason})"
-    blueprint = app.blueprint(summary.saga)
+        if one.reason != "definition-changed" or blueprint is None:  # that goes by itself where the class fits again
+            yield f"stuck: {one.step or 'all of it'} waits for an operator ({one.reason})"
     if blueprint is not None:
         yield from _misfits(story, blueprint)
     elif app.name is not None:
-        yield f"--app {app.name} has no saga called {summary.saga!r}"
+        yield f"--app {app.name} has no saga called {story.summary.saga!r}"
 
 
 def _misfits(story: Story, blueprint: Blueprint) -> Iterator[str]:

@@ -1,0 +1,502 @@
+"""The operator's kit: what it tells, what it does about a saga, and how it says that something is wrong."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resilience._clock import clock
+from resilience.cli import main
+from resilience.saga import Saga, SagaFailed, SagaRunner, SagaStuck, SQLiteJournal
+from tests.saga import kiosk
+from tests.saga.kiosk import Order, Sell
+
+ROOT = Path(__file__).parents[2]
+KIOSK = "tests.saga.kiosk"
+LATER = 10**10
+"""Seconds since 1970, in a time to come."""
+
+
+class Ran:
+    """What a command has said."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Kit:
+    """The command line on one journal, run in this process."""
+
+    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.path = path
+        self._capsys = capsys
+
+    def __call__(self, *words: str) -> Ran:
+        self._capsys.readouterr()
+        try:
+            code = main(["saga", words[0], "--journal", str(self.path), *words[1:]])
+        except SystemExit as stop:  # argparse's way of saying that a command makes no sense
+            code = int(stop.code or 0)
+        told = self._capsys.readouterr()
+        assert "Traceback" not in told.out + told.err
+        return Ran(code, told.out, told.err)
+
+    @contextlib.contextmanager
+    def journal(self) -> Iterator[SQLiteJournal]:
+        with SQLiteJournal(self.path) as journal:
+            yield journal
+
+    def sold(self, saga: Saga[Order, str], *ids: str, wish: str = "tea") -> None:
+        with self.journal() as journal:
+            for id_ in ids:
+                with contextlib.suppress(SagaStuck, SagaFailed):
+                    saga.run_sync(Order(1, wish), id=id_, journal=journal)
+
+    def left(self, id_: str) -> None:
+        """A saga that waits for an answer, and whose process has gone."""
+        with self.journal() as journal:
+            handle = kiosk.Ask().start_sync(Order(1), id=id_, journal=journal)
+            assert handle.status().state == "waiting"
+
+
+@pytest.fixture
+def kit(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Kit:
+    monkeypatch.delenv("RESILIENCE_JOURNAL", raising=False)
+    return Kit(tmp_path / "sagas.db", capsys)
+
+
+def states(kit: Kit, id_: str) -> dict[str, str]:
+    return {one["name"]: one["state"] for one in kit("show", id_, "--json").json["steps"]}
+
+
+def kinds(kit: Kit, id_: str) -> list[str]:
+    return [one["record"]["kind"] for one in kit("show", id_, "--json").json["records"]]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    for _ in range(3_000):
+        if condition():
+            return
+        clock.sleep(0.01)
+    pytest.fail("it did not happen within 30 s")
+
+
+# list
+
+
+def test_stuck_and_open_sagas_are_listed_first_and_then_the_one_that_ended_last(kit: Kit) -> None:
+    kit.sold(Sell(), "sold-1", "sold-2")
+    kit.left("asked")
+    kit.sold(kiosk.stuck, "stuck")
+    ran = kit("list")
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert [line.split()[0] for line in lines[:5]] == ["ID", "stuck", "asked", "sold-2", "sold-1"]
+    assert lines[1].split()[1:3] == ["sell", "stuck"]
+    assert lines[1].endswith("nobody")
+    assert lines[-1] == "4 sagas: 1 stuck, 1 open, 2 completed"
+    assert {line.index("sell") for line in lines if " sell " in line} == {lines[0].index("SAGA")}
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        (["--status", "stuck"], ["stuck"]),
+        (["--status", "completed", "--status", "stuck"], ["stuck", "sold-2", "sold-1"]),
+        (["--saga", "ask"], ["asked"]),
+        (["--limit", "2"], ["stuck", "asked"]),
+        (["--saga", "nothing"], []),
+    ],
+)
+def test_a_list_may_be_narrowed(kit: Kit, words: list[str], ids: list[str]) -> None:
+    kit.sold(Sell(), "sold-1", "sold-2")
+    kit.left("asked")
+    kit.sold(kiosk.stuck, "stuck")
+    found = kit("list", "--json", *words).json
+    assert [one["id"] for one in found] == ids
+    assert all(set(one) == {"id", "saga", "status", "began", "ended", "owner"} for one in found)
+
+
+def test_what_a_list_leaves_out_is_said(kit: Kit) -> None:
+    kit.sold(Sell(), "a", "b")
+    assert kit("list", "--limit", "1").out.endswith("2 sagas: 2 completed; 1 shown, see --limit\n")
+    assert kit("list", "--saga", "x").out == "no such sagas\n"
+
+
+def test_a_saga_that_a_process_has_names_its_owner(kit: Kit) -> None:
+    with kit.journal() as journal:
+        kiosk.Ask().start_sync(Order(1), id="asked", journal=journal)
+        [one] = kit("list", "--json").json
+        assert isinstance(one["owner"], int)
+        assert f"owner {one['owner']} works on it" in kit("show", "asked").out
+
+
+# show
+
+
+def test_a_timeline_tells_all_that_has_happened(kit: Kit) -> None:
+    kit.sold(kiosk.broken, "s", wish="tea, please")
+    ran = kit("show", "s")
+    lines = ran.out.splitlines()
+    assert ran.code == 0
+    assert lines[0] == "s · sell · stuck"
+    assert lines[1].endswith("; nobody works on it")
+    timeline = [re.sub(r"^ +\+\d+ m?s +\d+ m?s +", "", line) for line in lines[3 : lines.index("steps") - 1]]
+    assert [re.sub(" {2,}", " | ", line) for line in timeline] == [
+        '● | began | {"number":1,"wish":"tea, please"}',
+        "✓ | reserve | 1",
+        r"✗ | pay | nobody knows whether it had its effect · ConnectionError: \x1b[31mpay is broken",
+        r"↩ | turns back | pay failed · ConnectionError: \x1b[31mpay is broken",
+        "✓ | undo pay",
+        r"✗ | undo reserve | attempt 1 failed · ConnectionError: \x1b[31mrelease is broken",
+        r"■ | parked: reserve | undo-failed · ConnectionError: \x1b[31mrelease is broken",
+    ]
+    assert "when the cause is gone: saga retry s" in lines
+    assert "\x1b" not in ran.out
+    assert states(kit, "s") == {"reserve": "parked", "pay": "undone", "pour": "not done", "thank": "not done"}
+
+
+def test_a_saga_that_waits_shows_what_is_next_and_the_letters_that_nobody_has_heard(kit: Kit) -> None:
+    kit.left("asked")
+    assert states(kit, "asked") == {"answer": "next", "cooling": "to come", "tell": "to come"}
+    with kit.journal() as journal:
+        kiosk.Ask.answer.send_sync("asked", "yes", journal=journal, who="ann")
+    out = kit("show", "asked").out
+    assert "1 letter that nobody has heard" in out
+    assert re.search(r'✉ answer, \d+ ms ago by ann: "yes"', out)
+    [letter] = kit("show", "asked", "--json").json["unheard"]
+    assert (letter["topic"], letter["who"], letter["value"]) == ("answer", "ann", '"yes"')
+
+
+def test_long_values_are_shortened_unless_all_is_wanted(kit: Kit) -> None:
+    kit.sold(Sell(), "s", wish="x" * 1_000)
+    assert max(map(len, kit("show", "s").out.splitlines())) == 160
+    assert "x" * 1_000 in kit("show", "s", "--full").out
+
+
+def test_a_terminal_without_such_signs_is_shown_others(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    kit.sold(Sell(), "s", wish="Grüße")
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["saga", "show", "s", "--journal", str(kit.path)]) == 0
+    stream.seek(0)
+    told = stream.read()
+    assert told.startswith("s - sell - completed")
+    assert r"*  began" in told
+    assert r"Gr\xfc\xdfe" in told
+
+
+def test_a_record_that_cannot_be_read_is_shown_as_one(kit: Kit) -> None:
+    kit.left("asked")
+    with kit.journal() as journal:
+        journal.open("asked").wait()
+        journal.append("asked", [b'{"kind":"novel"}'], "open").wait()
+    assert "a record that cannot be read" in kit("show", "asked").out
+    assert kit("show", "asked", "--json").json["records"][-1]["record"] == {"kind": "novel"}
+    checked = kit("check")
+    assert (checked.code, "asked: a record of it cannot be read" in checked.out) == (1, True)
+
+
+# retry, skip, undo, abort
+
+
+def test_a_retry_is_done_here_where_nobody_has_the_saga(kit: Kit) -> None:
+    kit.sold(kiosk.stuck, "s", "other")
+    ran = kit("retry", "s", "--app", f"{KIOSK}:Sell", "--reason", "the machine is repaired")
+    assert (ran.code, ran.out) == (0, "s: retry was done; it is completed now\n")
+    asked = [one["record"] for one in kit("show", "s", "--json").json["records"] if one["record"]["kind"] == "asked"]
+    assert [(one["verb"], one["reason"]) for one in asked] == [("retry", "the machine is repaired")]
+    assert re.fullmatch(rf".+@.+ {os.getpid()}", asked[0]["who"])
+    assert re.search(r"☞ +retry +by .+@.+ · the machine is repaired", kit("show", "s").out)
+    assert kinds(kit, "other")[-1] == "parked"
+
+
+def test_other_sagas_that_nobody_has_are_let_be(kit: Kit) -> None:
+    kit.sold(kiosk.stuck, "s")
+    kit.left("asked")
+    before = kinds(kit, "asked")
+    assert kit("retry", "s", "--app", f"{KIOSK}:whole").code == 0
+    assert kinds(kit, "asked") == before
+
+
+def test_a_retry_that_fails_again_says_so(kit: Kit) -> None:
+    kit.sold(kiosk.stuck, "s")
+    ran = kit("retry", "s", "--app", f"{KIOSK}:stuck", "--json")
+    assert (ran.code, ran.json) == (
+        0,
+        {"id": "s", "verb": "retry", "answer": "done", "refused": None, "status": "stuck"},
+    )
+    assert kit("retry", "s", "--app", f"{KIOSK}:stuck").out == "s: retry was done; it is stuck now: pour\n"
+
+
+def test_a_skip_goes_on_with_the_value_that_is_given(kit: Kit) -> None:
+    kit.sold(kiosk.stuck, "s")
+    words = ["skip", "s", "--app", f"{KIOSK}:made", "--reason", "poured by hand"]
+    ran = kit(*words)
+    assert (ran.code, ran.out) == (
+        1,
+        "s: skip was refused: other steps take the result of 'pour': give one to go on with\n",
+    )
+    ran = kit(*words, "--value", "7")
+    assert (ran.code, "--value is no result of step 'pour'" in ran.err) == (2, True)
+    assert kit(*words, "--value", '"coffee"', "--step", "pour").out == "s: skip was done; it is repaired now\n"
+    assert '"coffee, receipt 1"' in kit("show", "s").out
+
+
+def test_an_undo_turns_a_stuck_saga_back(kit: Kit) -> None:
+    kit.sold(kiosk.stuck, "s")
+    assert kit("undo", "s", "--app", f"{KIOSK}:Sell").code == 0
+    assert kit("list", "--json").json[0]["status"] in {"undone", "repaired"}
+    assert states(kit, "s")["reserve"] == "undone"
+
+
+def test_an_abort_ends_it_as_it_is(kit: Kit) -> None:
+    kit.sold(kiosk.broken, "s")
+    assert kit("abort", "s", "--app", f"{KIOSK}:Sell", "--reason", "x").out == "s: abort was done; it is repaired now\n"
+    assert states(kit, "s")["reserve"] not in {"undone", "parked"}
+    ran = kit("retry", "s", "--app", f"{KIOSK}:Sell")
+    assert (ran.code, "it has ended" in ran.err) == (1, True)
+
+
+def test_a_saga_that_waits_is_let_go_again_once_it_was_asked(kit: Kit) -> None:
+    kit.left("asked")
+    ran = kit("retry", "asked", "--app", f"{KIOSK}:Ask")
+    assert (ran.code, ran.out) == (1, "asked: retry was refused: nothing of it is parked\n")
+    assert kit("list", "--json").json[0]["owner"] is None
+
+
+def test_where_nobody_can_do_it_the_request_is_left_and_what_to_run_is_said(kit: Kit) -> None:
+    kit.sold(kiosk.stuck, "s")
+    for _ in range(2):  # the second time it is the same letter
+        ran = kit("retry", "s", "--wait", "0s")
+        assert ran.code == 1
+        assert "no process has the saga, and no --app was given" in ran.out
+        assert "python -m resilience saga retry s --app module:name" in ran.out
+    assert len(kit("show", "s", "--json").json["unheard"]) == 1
+    ran = kit("retry", "s", "--wait", "0s", "--app", f"{KIOSK}:Ask")
+    assert f"--app {KIOSK}:Ask has no sell" in ran.out
+    assert kit("retry", "s", "--wait", "0s", "--json").json["answer"] == "unheard"
+    with kit.journal() as journal, SagaRunner(journal, Sell()):  # the application starts again
+        handle = Sell.handle_sync("s", journal=journal)
+        until(lambda: handle.status().state != "stuck")
+        assert handle.result() == "tea, receipt 1"
+
+
+def test_a_process_that_has_the_saga_answers_itself(kit: Kit) -> None:
+    kit.sold(kiosk.stuck, "s")
+    with kit.journal() as journal, SagaRunner(journal, Sell()):
+        ran = kit("retry", "s", "--wait", "1m")
+    assert (ran.code, ran.out) == (0, "s: retry was done; it is completed now\n")
+
+
+def test_an_owner_that_does_not_answer_is_named(kit: Kit) -> None:
+    with kit.journal() as journal:
+        journal.start("s", "sell", b'{"kind":"start","saga":"sell","input":null,"shape":[]}').wait()
+        ran = kit("abort", "s", "--reason", "x", "--wait", "0s", "--app", f"{KIOSK}:Sell")
+    assert ran.code == 1
+    assert re.search(r"nobody has answered it within 0 ms; owner \d+ has the saga", ran.out)
+
+
+# export
+
+
+def test_an_export_holds_every_record_and_letter(kit: Kit) -> None:
+    kit.sold(Sell(), "s")
+    kit.left("asked")
+    with kit.journal() as journal:
+        kiosk.Ask.answer.send_sync("asked", "yes", journal=journal, who="ann")
+    lines = [json.loads(line) for line in kit("export").out.splitlines()]
+    assert [one["record"]["kind"] for one in lines if one["id"] == "s"] == ["start", *["result"] * 4, "end"]
+    assert [one["letter"]["value"] for one in lines if "letter" in one] == ["yes"]
+    one_only = kit("export", "asked").out.splitlines()
+    assert {json.loads(line)["id"] for line in one_only} == {"asked"}
+    assert kit("export", "nobody").code == 1
+
+
+# check
+
+
+def test_a_check_is_content_with_a_whole_journal_and_code_that_fits(kit: Kit) -> None:
+    kit.sold(Sell(), "s")
+    kit.left("asked")
+    ran = kit("check", "--app", f"{KIOSK}:whole")
+    assert (ran.code, ran.out) == (0, f"1 saga open or stuck, compared with {KIOSK}:whole; 0 problems\n")
+    assert kit("check", "--json").json == {"sagas": 1, "compared": False, "problems": []}
+
+
+def test_a_check_finds_stuck_sagas_and_code_that_does_not_fit(kit: Kit) -> None:
+    kit.sold(kiosk.stuck, "s")
+    kit.left("asked")
+    ran = kit("check", "--app", f"{KIOSK}:Renamed", "--json")
+    assert ran.code == 1
+    problems = [(one["id"], one["problem"]) for one in ran.json["problems"]]
+    assert problems[0] == ("s", "stuck: pour waits for an operator (step-failed)")
+    assert ("s", "the result of 'pay' cannot be read any more: it should be int: Expected `int`, got `str`") in problems
+    assert any("step 'reserve' has run, and the class has no such step" in text for _, text in problems)
+    assert problems[-1] == ("asked", f"--app {KIOSK}:Renamed has no saga called 'ask'")
+    assert "s: stuck: pour waits" in kit("check").out
+
+
+def test_what_waits_for_the_class_to_fit_is_no_problem_once_it_does(kit: Kit) -> None:
+    kit.sold(kiosk.stuck, "s")
+    with kit.journal() as journal:
+        journal.send("s", "control", b'{"verb":"retry"}', "ann").wait()
+        with SagaRunner(journal, kiosk.Renamed()):
+            handle = Sell.handle_sync("s", journal=journal)
+            until(lambda: None in handle._stage(journal.read("s").wait()).progress.parked)
+    assert "all of it waits for an operator (definition-changed)" in kit("check").out
+    assert "definition-changed" not in kit("check", "--app", f"{KIOSK}:Sell").out
+
+
+# purge
+
+
+def test_a_purge_counts_first_and_forgets_when_told_to(kit: Kit) -> None:
+    kit.sold(Sell(), "sold")
+    kit.sold(kiosk.stuck, "stuck")
+    assert kit("purge", "--older-than", "1d").out.startswith("0 sagas ended before ")
+    assert kit("purge", "--older-than", "0s", "--status", "undone", "--json").json["sagas"] == 0
+    ran = kit("purge", "--older-than", "0s")
+    assert re.fullmatch(r"1 saga ended before .* UTC; --yes forgets them for good\n", ran.out)
+    assert len(kit("list", "--json").json) == 2
+    assert kit("purge", "--older-than", "0s", "--yes").out.startswith("forgotten: 1 saga that ended before ")
+    assert [one["id"] for one in kit("list", "--json").json] == ["stuck"]
+
+
+# What is wrong with a command
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["show", "nobody"], "nobody: no saga of this id is in "),
+        (["retry", "nobody"], "nobody: no saga of this id is in "),
+    ],
+)
+def test_an_unknown_saga_is_an_error(kit: Kit, words: list[str], said: str) -> None:
+    kit.sold(Sell(), "s")
+    ran = kit(*words)
+    assert (ran.code, ran.err.startswith(f"error: {said}")) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["skip", "s"], "the following arguments are required: --reason"),
+        (["abort", "s", "--reason", " "], "it is empty; say why"),
+        (["skip", "s", "--reason", "x", "--value", "coffee"], "'coffee' is no JSON"),
+        (["list", "--limit", "0"], "'0' is no number of sagas"),
+        (["list", "--status", "lost"], "invalid choice: 'lost'"),
+        (["purge"], "--older-than"),
+        (["purge", "--older-than", "soon"], "'soon' is no time: give a number and s, m, h, d or w, like 30d"),
+        (["purge", "--older-than", "1d", "--status", "open"], "invalid choice: 'open'"),
+        (["check", "--app", "no.such.module"], "importing 'no.such.module' raised ModuleNotFoundError"),
+        (["check", "--app", f"{KIOSK}:gone"], f"'{KIOSK}' has no 'gone'; give --app module, or module:name"),
+        (["check", "--app", f"{KIOSK}:number"], "is 7, and no saga"),
+        (["check", "--app", f"{KIOSK}:failing"], "calling it raised LookupError: no such till"),
+        (["check", "--app", KIOSK], "two sagas are called 'sell'"),
+        (["check", "--app", "json"], "there is no saga in it"),
+        (["retry", "s", "--app", f"{KIOSK}:Needy"], "Needy cannot be made without its clients"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+    ],
+)
+def test_a_command_that_makes_no_sense_says_what_does(kit: Kit, words: list[str], said: str) -> None:
+    kit.sold(kiosk.stuck, "s")
+    ran = kit(*words)
+    assert ran.code == 2
+    assert said in ran.err
+    assert kinds(kit, "s")[-1] == "parked"
+    assert kit("show", "s", "--json").json["unheard"] == []
+
+
+def test_no_journal_is_made_where_a_name_is_mistyped(kit: Kit) -> None:
+    ran = kit("list")
+    assert (ran.code, ran.err) == (2, f"error: there is no journal at {str(kit.path)!r}\n")
+    assert not kit.path.exists()
+
+
+def test_a_file_that_is_no_journal_is_an_error(kit: Kit) -> None:
+    kit.path.write_text("Dear diary, " * 1_000)
+    ran = kit("list")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("error: ")
+
+
+def test_the_journal_may_come_from_the_environment(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["saga", "list"]) == 2
+    assert "give --journal PATH, or set RESILIENCE_JOURNAL" in capsys.readouterr().err
+    kit.sold(Sell(), "s")
+    monkeypatch.setenv("RESILIENCE_JOURNAL", str(kit.path))
+    assert main(["saga", "list"]) == 0
+
+
+def test_an_error_of_our_own_is_a_line_as_well(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("by\x1b zero")
+
+    kit.sold(Sell(), "s")
+    monkeypatch.setattr("resilience.cli._main.story_of", fails)
+    ran = kit("show", "s")
+    assert (ran.code, ran.err) == (1, "error: ZeroDivisionError: by\\x1b zero\n")
+
+
+def test_who_interrupts_it_gets_no_traceback(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    kit.sold(Sell(), "s")
+    monkeypatch.setattr("resilience.cli._main.story_of", interrupted)
+    assert kit("show", "s").code == 130
+
+
+# As a program
+
+
+def program(kit: Kit, *words: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "resilience", "saga", *words],
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "RESILIENCE_JOURNAL": str(kit.path), "PYTHONIOENCODING": "utf-8"},
+        stderr=subprocess.PIPE,
+        stdout=stdout,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+
+
+def test_it_is_a_program(kit: Kit) -> None:
+    kit.sold(kiosk.stuck, "s")
+    listed = program(kit, "list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert listed.stdout.endswith("1 saga: 1 stuck\n")
+    assert "■  parked: pour" in program(kit, "show", "s").stdout
+    assert program(kit, "check").returncode == 1
+    settled = program(kit, "retry", "s", "--app", f"{KIOSK}:Sell")
+    assert (settled.returncode, settled.stdout) == (0, "s: retry was done; it is completed now\n")
+    assert program(kit, "skip", "s").returncode == 2
+
+
+def test_a_reader_that_goes_away_is_no_error(kit: Kit) -> None:
+    kit.sold(Sell(), "s")
+    read, write = os.pipe()
+    os.close(read)
+    ran = program(kit, "show", "s", stdout=write)
+    os.close(write)
+    assert (ran.returncode, ran.stderr) == (1, "")
