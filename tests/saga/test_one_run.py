@@ -9,8 +9,7 @@ import pytest
 
 from resilience.saga import MemoryJournal, Saga, SagaRunner, step
 from resilience.saga._beginning import Beginning
-from resilience.saga._conduct import conduct, conduct_sync
-from resilience.saga._stage import Stage
+from resilience.testing import sandbox
 
 
 @dataclass
@@ -47,34 +46,38 @@ class SlowSync(Saga[int, int]):
         return number
 
 
-def another(saga: Any, journal: MemoryJournal) -> Stage:
-    """What somebody holds who has come for the saga at the same time."""
-    beginning = Beginning(saga, 7, "one", None)
-    return beginning.stage(journal.start(beginning.id, beginning.name, beginning.body).wait())
-
-
-@pytest.mark.scenario(19)
+@pytest.mark.scenario(19, 30)
 @pytest.mark.anyio
-async def test_of_two_that_come_at_once_one_runs_it() -> None:
-    saga, journal = Slow(anyio.Event(), anyio.Event()), MemoryJournal()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: saga.run(7, id="one", journal=journal))
-        await saga.inside.wait()
-        assert not await conduct(another(saga, journal), journal)
-        saga.go_on.set()
-    assert saga.calls == ["one/work"]
+async def test_of_two_that_come_at_once_one_runs_it_and_both_have_its_result() -> None:
+    saga, journal, results = Slow(anyio.Event(), anyio.Event()), MemoryJournal(), list[int]()
+
+    async def come() -> None:
+        results.append(await saga.run(7, id="one", journal=journal))
+
+    with sandbox():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(come)
+            tasks.start_soon(come)
+            await saga.inside.wait()
+            saga.go_on.set()
+    assert (saga.calls, results) == (["one/work"], [7, 7])
 
 
-@pytest.mark.scenario(19)
-def test_of_two_threads_that_come_at_once_one_runs_it() -> None:
-    saga, journal = SlowSync(threading.Event(), threading.Event()), MemoryJournal()
-    thread = threading.Thread(target=lambda: saga.run_sync(7, id="one", journal=journal))
-    thread.start()
+@pytest.mark.scenario(19, 30)
+def test_of_two_threads_that_come_at_once_one_runs_it_and_both_have_its_result() -> None:
+    saga, journal, results = SlowSync(threading.Event(), threading.Event()), MemoryJournal(), list[int]()
+
+    def come() -> None:
+        results.append(saga.run_sync(7, id="one", journal=journal))
+
+    threads = [threading.Thread(target=come) for _ in range(2)]
+    for thread in threads:
+        thread.start()
     saga.inside.wait(30)
-    assert not conduct_sync(another(saga, journal), journal)
     saga.go_on.set()
-    thread.join(30)
-    assert saga.calls == ["one/work"]
+    for thread in threads:
+        thread.join(30)
+    assert (saga.calls, results) == (["one/work"], [7, 7])
 
 
 class Later:
@@ -89,7 +92,7 @@ class Later:
 
 @pytest.mark.scenario(21)
 @pytest.mark.anyio
-async def test_a_caller_that_comes_before_the_runners_task_begins_has_it_alone() -> None:
+async def test_a_caller_that_comes_before_the_runners_task_begins_waits_for_it() -> None:
     saga, journal, later = Slow(anyio.Event(), anyio.Event()), MemoryJournal(), Later()
     left = Beginning(saga, 7, "one", None)
     await journal.start(left.id, left.name, left.body)
@@ -98,9 +101,11 @@ async def test_a_caller_that_comes_before_the_runners_task_begins_has_it_alone()
     runner._tasks = later  # type: ignore[assignment] # it has the one method that is used
     await runner._look()
     ((take_up, *arguments),) = later.begun
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: saga.run(7, id="one", journal=journal))
-        await saga.inside.wait()
-        await take_up(*arguments)
-        assert saga.calls == ["one/work"]
-        saga.go_on.set()
+    saga.go_on.set()
+    with sandbox():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: saga.run(7, id="one", journal=journal))
+            await anyio.wait_all_tasks_blocked()
+            assert saga.calls == []
+            await take_up(*arguments)
+    assert saga.calls == ["one/work"]
