@@ -12,7 +12,7 @@ from resilience._core.saga.effects import Done, Elapsed, Request
 from resilience._core.saga.entries import End, Failure, Parked, Result, Resumed, Start, Turn, Undone
 from resilience._core.saga.plan import Kind, Node, Plan
 from resilience._core.saga.program import Decision, orchestrate
-from resilience._core.saga.progress import Progress
+from resilience._core.saga.progress import Progress, fold
 from tests.saga.worlds import Fate, World, fates, plans, run
 
 
@@ -272,7 +272,7 @@ def test_a_pause_lasts_until_its_moment_on_the_wall_clock_and_ends_once() -> Non
 def ask(plan: Plan, *rows: Any, now: float = 1_000.0) -> Any:
     """A program that has begun, with its first decision."""
     start = Start(plan.saga, Raw(b"1"), plan.shape, plan.within)
-    program = orchestrate(plan, [(1_000.0, start), *((1_000.0, row) for row in rows)], now, "order-42")
+    program = orchestrate(fold(plan, [(1_000.0, start), *((1_000.0, row) for row in rows)]), now, "order-42")
     return program, next(program)
 
 

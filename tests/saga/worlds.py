@@ -16,6 +16,7 @@ from resilience._core.saga.entries import Failure, Record, Result, Resumed, Star
 from resilience._core.saga.plan import Kind, Node, Plan
 from resilience._core.saga.program import Decision, orchestrate
 from resilience._core.saga.progress import Progress
+from resilience._core.saga.progress import fold as folded
 
 Fate = Literal["ok", "no", "lost", "dropped"]
 """How a call ends: it works; it is refused; it works and the answer is lost; it is lost on the way there."""
@@ -114,19 +115,16 @@ def run(plan: Plan, world: World, choose: Choose, requests: list[Request] | None
 
 
 def fold(plan: Plan, world: World) -> Progress:
-    progress = Progress(plan)
-    for at, record in world.rows():
-        progress.apply(at, record)
-    return progress
+    return folded(plan, world.rows())
 
 
 def decisions(plan: Plan, rows: list[tuple[float, Record]], now: float) -> Decision:
     """What would be done next, going by these rows."""
-    return next(orchestrate(plan, rows, now, "order-42"))
+    return next(orchestrate(folded(plan, rows), now, "order-42"))
 
 
 def _drive(plan: Plan, world: World, choose: Choose, requests: list[Request]) -> None:
-    program = orchestrate(plan, world.rows(), world.now, "order-42")
+    program = orchestrate(folded(plan, world.rows()), world.now, "order-42")
     decision = next(program)
     for _ in range(1_000):
         world.write(decision.entries)

@@ -14,7 +14,7 @@ from .._clock import clock
 from .._core.saga.effects import Arrival, Do, Done, Wait
 from .._core.saga.entries import Failure, Parked, Resumed, Turn, read, write
 from .._core.saga.program import Decision, orchestrate
-from .._core.saga.progress import Progress
+from .._core.saga.progress import fold
 from .._events import SagaParked, emit, logger
 from .._metrics import type_name
 from ..errors import DefinitionChanged, RecordedError, SagaError, SagaFailed, SagaStuck
@@ -71,12 +71,10 @@ class Stage:
         self.largest = LARGEST
         self.watch = watch
         self._resumed = () if resumed is None else (resumed,)
-        rows = [(row.at, read(row.body)) for row in opened.rows] + [(clock.wall(), one) for one in self._resumed]
-        self.progress = Progress(blueprint.plan)
-        for at, record in rows:
-            self.progress.apply(at, record)
+        rows = [(row.at, read(row.body)) for row in opened.rows]
+        self.progress = fold(blueprint.plan, [*rows, *((clock.wall(), one) for one in self._resumed)])
         self._bound = blueprint.bind(saga, self._value_of)
-        self._program = orchestrate(blueprint.plan, rows, clock.wall(), id)
+        self._program = orchestrate(self.progress, clock.wall(), id)
         self._heard = self.progress.heard
         self._taken: set[int] = set()
         self._raised: dict[str, BaseException] = {}
@@ -94,9 +92,7 @@ class Stage:
         return self._noted(self._program.send(arrival))
 
     def _noted(self, decision: Decision) -> Decision:
-        now = clock.wall()
         for entry in decision.entries:
-            self.progress.apply(now, entry)
             if isinstance(entry, Parked):
                 emit(SagaParked(self.blueprint.plan.saga, self.id, entry.step, entry.reason, _said(entry.error)))
         return decision

@@ -19,7 +19,7 @@ import anyio
 from .. import _checks
 from .._core.saga.entries import End, Record, Result, Turn, read
 from .._core.saga.plan import Plan
-from .._core.saga.progress import Progress
+from .._core.saga.progress import Progress, fold
 from ..errors import SagaError, SagaFailed, SagaStuck
 from ..saga import MemoryJournal, NoEffect, Saga
 from ..saga._compile import blueprint_of
@@ -273,9 +273,7 @@ def _troubles(teller: _Teller[Any]) -> Iterator[Story]:
 def _settled(telling: _Telling, plan: Plan, error: BaseException | None) -> str:
     """Look whether all that had an effect is settled, and in order."""
     records = telling.records()
-    progress = Progress(plan)
-    for record in records:
-        progress.apply(0.0, record)
+    progress = fold(plan, [(0.0, record) for record in records])
     ends = [record for record in records if isinstance(record, End)]
     _must(len(ends) <= 1 and (not ends or records[-1] == ends[0]), "END was not written once and last (I6)")
     outcome = progress.ended or "stuck"

@@ -12,7 +12,7 @@ the undos run in reverse order. What cannot be settled either way is parked, and
 No clock, no chance, no I/O: the time comes in with each arrival.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from msgspec import Raw
@@ -33,7 +33,7 @@ from .entries import (
     TurnReason,
     Undone,
 )
-from .plan import Kind, Node, Plan, differences
+from .plan import Kind, Node, differences
 from .progress import Progress
 from .requests import answer
 from .resting import again_in
@@ -62,21 +62,18 @@ class Decision(NamedTuple):
     ended: str | None
 
 
-def orchestrate(
-    plan: Plan, rows: Iterable[tuple[float, Record]], now: float, salt: str = ""
-) -> Generator[Decision, Arrival, None]:
+def orchestrate(progress: Progress, now: float, salt: str = "") -> Generator[Decision, Arrival, None]:
     """The program of one saga.
 
     Args:
-        plan: The steps.
-        rows: What its journal holds, with the times at which it was written; a `Start` at least.
+        progress: Where it stands: a `Start` has been applied at least. It is kept up to date.
         now: The time, on the wall clock.
         salt: Spreads the waits of different sagas: its id.
 
     Yields:
         What is to be done; each is answered with what arrived first. The last one says how the saga ended.
     """
-    desk = Desk(plan, rows, salt)
+    desk = Desk(progress, salt)
     desk.take_up(now)
     while True:
         desk.conclude(now)
@@ -96,11 +93,9 @@ class Desk:
         progress: The fold of all records, those about to be written included.
     """
 
-    def __init__(self, plan: Plan, rows: Iterable[tuple[float, Record]], salt: str) -> None:
-        self.progress = Progress(plan)
-        for at, record in rows:
-            self.progress.apply(at, record)
-        self.plan = plan
+    def __init__(self, progress: Progress, salt: str) -> None:
+        self.progress = progress
+        self.plan = progress.plan
         self._salt = salt
         self._new: list[Record] = []
         self._under_way: dict[str, Effect] = {}

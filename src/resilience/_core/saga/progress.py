@@ -3,10 +3,23 @@
 Names are today's: what a step was called before is mapped as records come in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .entries import Asked, End, Failed, Failure, Parked, Record, Result, Resumed, Start, Turn, Undone
 from .plan import Plan
+
+
+def fold(plan: Plan, rows: Iterable[tuple[float, Record]]) -> "Progress":
+    """Where a saga stands.
+
+    Args:
+        plan: The steps as the class has them today.
+        rows: What its journal holds, with the times at which it was written.
+    """
+    progress = Progress(plan)
+    for at, record in rows:
+        progress.apply(at, record)
+    return progress
 
 
 class Progress:
