@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import anyio
+
 from resilience.saga import Saga, message, pause, step
 
 
@@ -57,6 +59,15 @@ class Ask(Saga[Order, str], name="ask"):
     @step
     def tell(self, answer: str) -> str:
         return answer
+
+
+class Slow(Saga[Order, str], name="slow"):
+    """Comes to no end by itself."""
+
+    @step
+    async def brew(self, order: Order) -> str:
+        await anyio.sleep_forever()
+        raise AssertionError
 
 
 @dataclass

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from resilience._clock import clock
+from resilience._core.saga.entries import Start, write
 from resilience.cli import main
 from resilience.saga import Saga, SagaFailed, SagaRunner, SagaStuck, SQLiteJournal
+from resilience.saga._compile import blueprint_of
 from tests.saga import kiosk
 from tests.saga.kiosk import Order, Sell
 
@@ -63,6 +66,12 @@ class Kit:
             for id_ in ids:
                 with contextlib.suppress(SagaStuck, SagaFailed):
                     saga.run_sync(Order(1, wish), id=id_, journal=journal)
+
+    def begun(self, id_: str, owner: type[Saga[Order, str]]) -> None:
+        """A saga that has just begun, and whose process has gone."""
+        plan = blueprint_of(owner).plan
+        with self.journal() as journal:
+            journal.start(id_, plan.saga, write(Start(plan.saga, Raw(b'{"number":1}'), plan.shape))).wait()
 
     def left(self, id_: str) -> None:
         """A saga that waits for an answer, and whose process has gone."""
@@ -227,9 +236,17 @@ def test_a_retry_is_done_here_where_nobody_has_the_saga(kit: Kit) -> None:
 def test_other_sagas_that_nobody_has_are_let_be(kit: Kit) -> None:
     kit.sold(kiosk.stuck, "s")
     kit.left("asked")
-    before = kinds(kit, "asked")
+    kit.begun("begun", Sell)
     assert kit("retry", "s", "--app", f"{KIOSK}:whole").code == 0
-    assert kinds(kit, "asked") == before
+    assert kinds(kit, "asked") == kinds(kit, "begun") == ["start"]
+
+
+def test_a_request_that_is_refused_does_not_run_the_saga_to_its_end(kit: Kit) -> None:
+    kit.begun("begun", kiosk.Slow)
+    ran = kit("retry", "begun", "--app", f"{KIOSK}:Slow")
+    assert (ran.code, ran.out) == (1, "begun: retry was refused: nothing of it is parked\n")
+    [one] = kit("list", "--json").json
+    assert (one["status"], one["owner"]) == ("open", None)
 
 
 def test_a_retry_that_fails_again_says_so(kit: Kit) -> None:
@@ -483,9 +500,10 @@ def program(kit: Kit, *words: str, stdout: int = subprocess.PIPE) -> subprocess.
 
 def test_it_is_a_program(kit: Kit) -> None:
     kit.sold(kiosk.stuck, "s")
+    kit.left("asked")
     listed = program(kit, "list")
     assert (listed.returncode, listed.stderr) == (0, "")
-    assert listed.stdout.endswith("1 saga: 1 stuck\n")
+    assert listed.stdout.endswith("2 sagas: 1 stuck, 1 open\n")
     assert "■  parked: pour" in program(kit, "show", "s").stdout
     assert program(kit, "check").returncode == 1
     settled = program(kit, "retry", "s", "--app", f"{KIOSK}:Sell")
