@@ -30,6 +30,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from resilience import Bulkhead, CircuitBreaker, CircuitOpen, Pipeline, TimedOut, _metrics, retry, timeout
 from resilience._clock import clock
+from resilience.saga import Saga, SagaFailed, step
 from resilience.testing import VirtualClock, sandbox
 from tests.sdk import forget_providers
 
@@ -82,6 +83,25 @@ class Story:
         hang.set()
         ended.wait()
         anyio.run(self.queue)
+        with pytest.raises(SagaFailed):
+            self.deal().run_sync("a house", id="house")
+
+    def deal(self) -> Saga[str, str]:
+        """Two steps: the second fails, and the first is undone."""
+
+        class Deal(Saga[str, str], name=f"{self.name} deal"):
+            @step
+            def ask(self, what: str) -> str:
+                return what
+
+            @ask.undo
+            def unask(self, ask: str | None) -> None: ...
+
+            @step
+            def sign(self, what: str) -> str:
+                raise ConnectionError
+
+        return Deal()
 
     async def queue(self) -> None:
         """One holds the place for four seconds, and another waits for it."""
@@ -154,7 +174,8 @@ def test_otlp_brings_the_tree_and_the_metrics_to_another_process(receiver: Recei
         tracers.shutdown()
         meters.shutdown()
     received = receiver.received()
-    spans = [each for each in received if each["is"] == "span"]
+    deals = [each for each in received if "resilience.saga.id" in each.get("attributes", ())]
+    spans = [each for each in received if each["is"] == "span" and each not in deals]
     metrics = {each["name"]: each for each in received if each["is"] == "metric"}
 
     assert tree_of(spans) == [
@@ -170,6 +191,7 @@ def test_otlp_brings_the_tree_and_the_metrics_to_another_process(receiver: Recei
         "otlp queue",
         ["bulkhead.wait"],
     ]
+    assert tree_of(deals) == ["otlp deal", ["step ask", "step sign", "undo ask", "run 1"]]
     assert {(*each["scope"], each["service"], each["kind"]) for each in spans} == {
         (*SCOPE, "shop", "SPAN_KIND_INTERNAL")
     }
@@ -224,10 +246,14 @@ def test_otlp_brings_the_tree_and_the_metrics_to_another_process(receiver: Recei
         "resilience.bulkhead.queue.usage": ("sum", "{call}", False),
         "resilience.bulkhead.wait.duration": ("histogram", "s", None),
         "resilience.timeout.abandoned": ("sum", "{call}", False),
+        "resilience.saga.duration": ("histogram", "s", None),
+        "resilience.saga.step.duration": ("histogram", "s", None),
+        "resilience.saga.compensations": ("sum", "{compensation}", True),
+        "resilience.saga.stuck": ("sum", "{saga}", False),
     }
 
     def points(name: str, policy: str) -> dict[tuple[Any, ...], Any]:
-        own = [point for point in metrics[name]["points"] if point[0]["resilience.policy.name"] == f"otlp {policy}"]
+        own = [point for point in metrics[name]["points"] if point[0].get("resilience.policy.name") == f"otlp {policy}"]
         return {
             tuple(text for key, text in sorted(facts.items()) if key != "resilience.policy.name"): number
             for facts, number in own
@@ -298,6 +324,10 @@ NAMES = {
     "resilience_bulkhead_queue_usage": "gauge",
     "resilience_bulkhead_wait_duration_seconds": "histogram",
     "resilience_timeout_abandoned": "gauge",
+    "resilience_saga_duration_seconds": "histogram",
+    "resilience_saga_step_duration_seconds": "histogram",
+    "resilience_saga_compensations": "counter",
+    "resilience_saga_stuck": "gauge",
 }
 """The families; a counter's samples end in `_total`."""
 

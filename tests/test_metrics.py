@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from inspect import signature
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.lowlevel
@@ -122,6 +123,7 @@ def test_a_metric_declared_later_is_made_once_where_the_api_had_made_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_metrics, "_declared", _metrics._declared.copy())
+    monkeypatch.setattr(_metrics, "_made", WeakKeyDictionary())  # providers of other tests may linger
     CircuitBreaker("first of all")
     sdk = Sdk(metrics=True).add()
     Pipeline().call(divmod, 7, 2)

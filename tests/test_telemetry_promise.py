@@ -9,6 +9,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,8 @@ from resilience import (
 )
 from resilience._clock import clock
 from resilience._traits import Role, Traits
+from resilience.saga import MemoryJournal, NoEffect, Saga, SagaError, step
+from resilience.saga._letters import write_request
 from resilience.testing import sandbox
 from tests.sdk import Sdk, forget_providers
 
@@ -53,6 +56,9 @@ LINES = PAGE.splitlines()
 SPANS = table("span", "when", "parent")
 ATTRIBUTES = table("attribute", *KINDS, "value")
 METRICS = table("metric", "instrument", "unit", "attributes")
+SAGA_KINDS = ("anchor", "run", "step", "undo")
+SAGA_SPANS = table("span of a saga", "when", "parent")
+SAGA_ATTRIBUTES = table("attribute of a saga's span", *SAGA_KINDS, "value")
 
 
 class Own(Policy):
@@ -68,6 +74,34 @@ class Own(Policy):
         return Traits(Role.CUSTOM, "nothing")
 
 
+@dataclass
+class Deal(Saga[str, str]):
+    """A saga that can end in every way."""
+
+    trouble: str
+    undos: list[str] = field(default_factory=list[str])
+
+    @step
+    def ask(self, what: str) -> str:
+        return what
+
+    @ask.undo(attempts=1)
+    def unask(self, ask: str | None) -> None:
+        if self.trouble == "stuck" and not self.undos:
+            self.undos.append("one")
+            raise OSError
+
+    @step
+    def sign(self, what: str) -> str:
+        if self.trouble == "gone":
+            raise KeyboardInterrupt
+        if self.trouble == "refused":
+            raise NoEffect
+        if self.trouble:
+            raise OSError
+        return what
+
+
 class Afternoon:
     """Everything that can happen."""
 
@@ -81,8 +115,11 @@ class Afternoon:
             self.verdicts()
             self.waits()
             self.left_behind()
+            self.sagas()
             self.metrics: dict[str, Metric] = self.sdk.metrics()
-        self.spans = self.sdk.spans
+        spans = self.sdk.spans
+        self.saga_spans = [span for span in spans if "resilience.saga.id" in (span.attributes or {})]
+        self.spans = [span for span in spans if span not in self.saga_spans]
 
     def try_to(self, policy: Any, error: BaseException | None = None) -> None:
         def work() -> None:
@@ -145,6 +182,20 @@ class Afternoon:
 
     def waits(self) -> None:
         self.try_to(Pipeline(retry(on=OSError, wait=1), name="patient"), OSError())
+
+    def sagas(self) -> None:
+        """Three that end, one that is stuck and is settled, one that is stuck, and one whose process goes away."""
+        journal = MemoryJournal()
+        for trouble in ("", "refused", "broken", "stuck"):
+            with suppress(SagaError):
+                Deal(trouble).run_sync("a", id=trouble or "all is well", journal=journal)
+        journal.send("stuck", "control", write_request("skip", reason="called them"), "ann").wait()
+        with suppress(SagaError):
+            Deal("stuck").run_sync("a", id="stuck", journal=journal)
+        with suppress(SagaError):
+            Deal("stuck").run_sync("a", id="stuck for good", journal=journal)
+        with suppress(KeyboardInterrupt):
+            Deal("gone").run_sync("a", id="gone", journal=journal)
 
     def left_behind(self) -> None:
         """Of two calls that are left behind, one ends well and one does not."""
@@ -232,6 +283,53 @@ def test_the_scope_is_named_and_has_the_version(afternoon: Afternoon) -> None:
     assert _metrics.own_version()
 
 
+# Sagas
+
+
+def saga_kind_of(span: ReadableSpan) -> str:
+    return span.name.partition(" ")[0] if " " in span.name else "anchor"
+
+
+def test_the_spans_of_sagas_are_those_of_the_page(afternoon: Afternoon) -> None:
+    promised = {word.split()[0] for row in SAGA_SPANS for word in NAMED.findall(row[0])}
+    assert {saga_kind_of(span) for span in afternoon.saga_spans} == promised | {"anchor"}
+    anchors = {span.context.span_id: span.attributes for span in afternoon.saga_spans if saga_kind_of(span) == "anchor"}
+    for span in afternoon.saga_spans:
+        if saga_kind_of(span) != "anchor":
+            assert span.parent is not None
+            assert anchors[span.parent.span_id]["resilience.saga.id"] == span.attributes["resilience.saga.id"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", SAGA_KINDS)
+def test_what_a_sagas_span_says_always_and_sometimes(afternoon: Afternoon, kind: str) -> None:
+    spans = [dict(span.attributes or {}) for span in afternoon.saga_spans if saga_kind_of(span) == kind]
+    assert {key for span in spans for key in span} == {
+        name(row) for row in SAGA_ATTRIBUTES if row[1 + SAGA_KINDS.index(kind)]
+    }
+    for row in SAGA_ATTRIBUTES:
+        cell = row[1 + SAGA_KINDS.index(kind)]
+        having = [name(row) in span for span in spans]
+        assert {"": not any(having), "yes": all(having)}.get(cell, any(having) and not all(having)), (row, kind)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in SAGA_ATTRIBUTES if len(NAMED.findall(row[-1])) > 1], ids=lambda row: row[0]
+)
+def test_the_values_of_sagas_are_those_of_the_page(afternoon: Afternoon, row: list[str]) -> None:
+    seen = {span.attributes[name(row)] for span in afternoon.saga_spans if name(row) in (span.attributes or {})}  # type: ignore[index]
+    assert seen == set(NAMED.findall(row[-1]))
+
+
+def test_the_links_of_sagas_say_what_they_are(afternoon: Afternoon) -> None:
+    seen = {
+        (saga_kind_of(span), *(link.attributes or {}).items()) for span in afternoon.saga_spans for link in span.links
+    }
+    assert seen == {
+        ("run", ("resilience.saga.linked", "resumed_from")),
+        ("undo", ("resilience.saga.linked", "undoes")),
+    }
+
+
 # Metrics
 
 
@@ -255,6 +353,9 @@ def test_every_attribute_of_a_metric_is_promised_and_seen(afternoon: Afternoon) 
 
 def test_the_values_on_metrics_are_few_and_known(afternoon: Afternoon) -> None:
     allowed = {name(row): set(NAMED.findall(row[-1])) for row in ATTRIBUTES if len(NAMED.findall(row[-1])) > 1}
+    for row in SAGA_ATTRIBUTES:
+        allowed[name(row)] = set(NAMED.findall(row[-1])) or allowed.get(name(row), set())
+    allowed["resilience.saga.outcome"] -= {"stuck", "left"}  # those have not ended
     (verdicts,) = (row for row in METRICS if name(row).endswith("verdicts"))
     allowed["resilience.circuit_breaker.verdict"] = set(NAMED.findall(verdicts[-1]))
     seen: dict[str, set[str]] = defaultdict(set)
@@ -265,9 +366,9 @@ def test_the_values_on_metrics_are_few_and_known(afternoon: Afternoon) -> None:
     counts = {name(row): row[1] for row in table("attribute", "how many values")}
     assert set(counts) == set(seen)
     for key, values in seen.items():
-        if counts[key].isdigit():
+        if counts[key][0].isdigit():
             assert values == allowed[key]
-            assert len(values) == int(counts[key])
+            assert len(values) == int(counts[key].partition(":")[0])
 
 
 def instrument_of(metric: Metric) -> str:
@@ -286,4 +387,5 @@ def name(row: list[str]) -> str:
 def test_every_name_on_the_page_exists() -> None:
     known = {one.name for one in _metrics.declared()} | {name(row) for row in ATTRIBUTES}
     known |= {key for one in _metrics.declared() for key in one.attributes}
+    known |= {name(row) for row in SAGA_ATTRIBUTES} | {"resilience.saga.linked"}
     assert {word for word in NAMED.findall(PAGE) if word.startswith("resilience.")} <= known
