@@ -23,6 +23,7 @@ from resilience.events import (
     Recovered,
     Refused,
     Retrying,
+    SagaParked,
     StateChanged,
     WouldOpen,
 )
@@ -40,6 +41,7 @@ EVENTS: list[Event] = [
     Abandoned("p", 2.0, 1),
     Overran("p", 2.0, 3.0),
     FellBack("p", None),
+    SagaParked("p", "order-42", "charge", "undo-failed", "builtins.OSError: no route"),
 ]
 
 
