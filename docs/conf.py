@@ -22,6 +22,8 @@ import resilience
 import resilience.errors
 import resilience.events
 import resilience.http
+import resilience.saga
+import resilience.saga.barrier
 import resilience.testing
 
 HERE = Path(__file__).parent
@@ -39,7 +41,9 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections\.abc|concurrent\.futures|datetime|typing)\..+"),
     ("py:.*", r"Any|Awaitable|Callable|Coroutine|Future|Iterator|AsyncIterator|Literal|NoReturn|Self|Unpack"),
     ("py:.*", r"BaseException|Exception|TimeoutError|UserWarning|TracebackType|timedelta"),
-    ("py:.*", r"(.*\.)?(F|P|S|T|U|P\.args|P\.kwargs)"),
+    ("py:.*", r"(.*\.)?(F|J|P|R|S|T|U|P\.args|P\.kwargs|Input|Made|Output)"),
+    ("py:.*", r"(os\.)?PathLike|sqlite3\.Connection|types\.EllipsisType|OnEnd|Connection|Headers"),
+    ("py:.*", r"(resilience\.saga\.(_step|_declaration|_parts)\.)?(Step|Nested|Declared|Part)"),  # nobody makes one
     ("py:.*", r"RetryCallState"),  # tenacity's
     ("py:.*", r"resilience\._core\.windows\.Rate"),  # what `FailureRate` and `SlowRate` have in common
 ]
@@ -98,9 +102,10 @@ PUBLIC = {
     **{name: f"resilience.{name}" for name in resilience.__all__},
     **{name: f"resilience.events.{name}" for name in resilience.events.__all__},
     **{name: f"resilience.http.{name}" for name in resilience.http.__all__},
+    **{name: f"resilience.saga.{name}" for name in resilience.saga.__all__ if name not in resilience.errors.__all__},
     **{name: f"resilience.testing.{name}" for name in resilience.testing.__all__},
 }
-MODULES = ("errors", "events", "http", "testing")
+MODULES = ("errors", "events", "http", "saga", "testing")
 FENCE = re.compile(r"^( *)```(\w+)$")
 CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 
@@ -124,6 +129,10 @@ def translate(app: Sphinx, what: str, name: str, obj: object, options: object, l
                 fenced = None
             else:
                 translated.append(f"   {line}" if line else "")
+        elif line.lstrip().startswith("|"):  # a table of Markdown's stays as it is written
+            if not translated or "|" not in translated[-1]:
+                translated += [f"{line.partition('|')[0]}.. code-block:: text", ""]
+            translated.append(f"   {line}")
         elif match := FENCE.match(line):
             fenced = match[1]
             translated += [f"{fenced}.. code-block:: {match[2]}", ""]
@@ -210,6 +219,9 @@ HANDED_OUT |= {
 }
 HANDED_OUT |= {f"resilience.events.{name}" for name in resilience.events.__all__}
 HANDED_OUT |= {"resilience.ResilienceError", "resilience.ResilienceWarning", "resilience.testing.VirtualClock"}
+HANDED_OUT |= {f"resilience.saga.{name}" for name in ("Diagram", "SagaHandle", "SagaStatus", "SyncSagaHandle")}
+HANDED_OUT |= {f"resilience.saga.{name}" for name in ("Journal", "Letter", "Opened", "Pending", "Row", "Summary")}
+HANDED_OUT |= {"resilience.saga.Saga", "resilience.saga.barrier.Call", "resilience.testing.Stories"}
 PRIVATE = {name.rpartition(".")[2] for name in HANDED_OUT if "._" in name}
 HIDDEN = {"Recipe": "Policy", "Shared": "Policy", "_Composition": "Policy"}
 

@@ -3,26 +3,28 @@
 import re
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
 REFERENCE = Path(__file__).parents[1] / "docs/reference"
 DESCRIBED = re.compile(r"^\.\. (?:auto\w+|py:type):: (resilience[\w.]*)", re.MULTILINE)
-MODULES = ["resilience", "resilience.errors", "resilience.events", "resilience.http", "resilience.testing"]
+MODULES = [
+    "resilience",
+    "resilience.errors",
+    "resilience.events",
+    "resilience.http",
+    "resilience.saga",
+    "resilience.testing",
+]
 
 
 def described() -> set[str]:
     return {name for page in REFERENCE.glob("*.md") for name in DESCRIBED.findall(page.read_text(encoding="utf-8"))}
 
 
-def found(name: str) -> object:
-    """What a dotted name means."""
-    module, _, attribute = name.rpartition(".")
-    return getattr(import_module(module), attribute) if module else import_module(name)
-
-
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_is_described(module: str) -> None:
-    known = [*map(found, described())]
+    known = [*map(resolve_name, described())]
     home = import_module(module)
     assert [name for name in home.__all__ if not any(getattr(home, name) is one for one in known)] == []

@@ -3,7 +3,7 @@
 A saga calls again after a timeout or a crash, and turns back without knowing whether a call arrived. So a service that
 takes part meets, beside the calls that it expects, three that it does not: one that was here before (*duplicate*), an
 undo of something that never came (*null*), and something that comes after its undo (*late*). All of them carry the
-step's key, and a row for each key, written in the same transaction as the work itself, tells them apart:
+step's key, and a row for each key, written in the same transaction as the work itself, tells them apart::
 
     connection = sqlite3.connect("payments.db")
     barrier = Barrier(connection)
@@ -143,7 +143,7 @@ class Barrier:
             key: The key that the saga has sent: "order-42/charge".
 
         Returns:
-            The call: do the work if it is `fresh`; else there is nothing to do but to send its `reply` again.
+            The call. Do the work if it is `fresh`; else there is nothing to do but to send its `reply` again.
 
         Raises:
             TooLate: The step was undone before.
@@ -166,7 +166,7 @@ class Barrier:
             key: The key that the saga has sent: "order-42/charge/undo".
 
         Returns:
-            The call: undo the work if it is `fresh`. It is not if the step never came or was refused (its `reply` is
+            The call. Undo the work if it is `fresh`. It is not if the step never came or was refused (its `reply` is
             `None` then), nor if this undo was here before.
 
         Raises:
