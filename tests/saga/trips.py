@@ -66,13 +66,15 @@ class PlainTrip(Saga[int, int], name="plain-trip"):
 
 
 class Failing(MemoryJournal):
-    """Cannot be written for so many times."""
+    """Cannot be written so many times."""
 
     down = 0.0
+    refusals = 0
 
     def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:  # noqa: A002
         if self.down > 0:
             self.down -= 1
+            self.refusals += 1
             return refused(JournalUnavailable("", id, "the disk is full"))
         return super().append(id, bodies, status)
 
