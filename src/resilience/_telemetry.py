@@ -325,6 +325,7 @@ def unharmed(tell: Callable[[], T]) -> T | None:
 
 
 def conclude(span: Span, outcome: str, error: BaseException | None, facts: Mapping[str, str | int]) -> None:
+    """End a span, and say on it how what it is about has ended."""
     try:
         if span.is_recording():
             _tell(span, outcome, error, facts)
@@ -350,6 +351,7 @@ def _is(error: BaseException, kind: type[BaseException]) -> bool:
 
 
 def outcome_of(error: BaseException | None, *, fell_back: bool = False) -> str:
+    """How something ended, in the one word that spans and metrics have for it."""
     if error is None:
         return "fallback" if fell_back else "success"
     if _is(error, Rejected):

@@ -9,6 +9,7 @@ from .._core.saga.entries import Resumed, Start, read, write
 from ..errors import IdConflict
 from ._blueprint import Blueprint
 from ._compile import blueprint_of
+from ._declaration import Definition
 from ._engine import this_process
 from ._journal import Opened, Row, checked_id
 from ._stage import Stage
@@ -35,7 +36,7 @@ class Beginning:
         ValueError: The id is none, or the input cannot be kept.
     """
 
-    def __init__(self, saga: Any, input: Any, id: str, within: Any) -> None:  # noqa: A002
+    def __init__(self, saga: Definition[Any, Any], input: Any, id: str, within: Any) -> None:  # noqa: A002
         self.id = checked_id(id)
         self.saga = saga
         self.blueprint: Blueprint = blueprint_of(type(saga))

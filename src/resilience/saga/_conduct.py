@@ -1,7 +1,7 @@
 """One run of one saga in this process, from its beginning to where it has ended, is stuck, or is left."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from .._clock import clock
 from .._core.saga.effects import Request
@@ -36,7 +36,7 @@ def conduct_sync(stage: Stage, journal: Journal) -> Stage:
     if stage.owned:
         stage.largest = journal.largest
         driver = Driver(stage, journal)
-        with _known(stage, journal, driver):
+        with _Known(stage, journal, driver):
             driver.drive()
     return stage
 
@@ -60,7 +60,7 @@ class _Run:
             self._driver = AsyncDriver(stage, self._journal)
             if self._cancelled:
                 self._pass_on(self._driver)
-            with _known(stage, self._journal, self._driver):
+            with _Known(stage, self._journal, self._driver):
                 await self._driver.drive(crew)
 
     def cancelled(self) -> None:
@@ -75,17 +75,20 @@ class _Run:
             driver.request(Request("cancel", clock.wall(), who=this_process(), reason="its caller was cancelled"))
 
 
-@contextmanager
-def _known(stage: Stage, journal: Journal, driver: AsyncDriver | Driver) -> Iterator[None]:
+class _Known:
     """Around a run: letters find it, and what it leaves open is anybody's."""
-    engine, raised = engine_of(journal), True
-    engine.enter(stage.id, driver)
-    try:
-        yield
-        raised = False
-    finally:
-        engine.enter(stage.id, None)
-        _leave(stage, journal, raised=raised)
+
+    def __init__(self, stage: Stage, journal: Journal, driver: AsyncDriver | Driver) -> None:
+        self._stage = stage
+        self._journal = journal
+        self._driver = driver
+
+    def __enter__(self) -> None:
+        engine_of(self._journal).enter(self._stage.id, self._driver)
+
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
+        engine_of(self._journal).enter(self._stage.id, None)
+        _leave(self._stage, self._journal, raised=error is not None)
 
 
 def _leave(stage: Stage, journal: Journal, *, raised: bool) -> None:

@@ -7,7 +7,7 @@ a task group for every saga would cost more than the saga; on trio they are a nu
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import anyio
 
 from .._waiters import trio_here
 
-Work = Callable[[], Awaitable[None]]
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Crew(Protocol):
@@ -57,7 +57,7 @@ class _AsyncioCrew:
 
     def start(self, work: Work) -> Callable[[], object]:
         """See `Crew.start`."""
-        task: asyncio.Task[None] = self._loop.create_task(work())  # type: ignore[arg-type]  # it is a coroutine function
+        task = self._loop.create_task(work())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task.cancel

@@ -34,12 +34,12 @@ async def run(saga: Any, input: Any, id: str, journal: Journal | None, *, within
     engine = engine_of(journal)
     while not engine.reserve(id):
         if await _is_there(beginning, journal):
-            return await SagaHandle(beginning.blueprint, id, journal).result()
+            return await _handle(beginning, journal).result()
     try:
         stage = await conduct(partial(_begun, beginning, journal), journal)
     finally:
         engine.free(id)
-    return stage.result() if stage.is_over else await SagaHandle(beginning.blueprint, id, journal).result()
+    return stage.result() if stage.is_over else await _handle(beginning, journal).result()
 
 
 def run_sync(saga: Any, input: Any, id: str, journal: Journal | None, *, within: Any = None) -> Any:  # noqa: A002
@@ -50,19 +50,19 @@ def run_sync(saga: Any, input: Any, id: str, journal: Journal | None, *, within:
     engine = engine_of(journal)
     while not engine.reserve(id):
         if _is_there_sync(beginning, journal):
-            return SyncSagaHandle(beginning.blueprint, id, journal).result()
+            return _handle_sync(beginning, journal).result()
     try:
         stage = conduct_sync(_begun_sync(beginning, journal), journal)
     finally:
         engine.free(id)
-    return stage.result() if stage.is_over else SyncSagaHandle(beginning.blueprint, id, journal).result()
+    return stage.result() if stage.is_over else _handle_sync(beginning, journal).result()
 
 
 async def start(saga: Any, input: Any, id: str, journal: Journal, *, within: Any = None) -> SagaHandle[Any]:  # noqa: A002
     """See `Saga.start`."""
     beginning = Beginning(saga, input, id, within)
     engine = engine_of(journal)
-    handle: SagaHandle[Any] = SagaHandle(beginning.blueprint, id, journal)
+    handle = _handle(beginning, journal)
     while not engine.reserve(id):
         if await _is_there(beginning, journal):
             return handle
@@ -80,7 +80,7 @@ def start_sync(saga: Any, input: Any, id: str, journal: Journal, *, within: Any 
     beginning = Beginning(saga, input, id, within)
     refuse_coroutines(beginning.blueprint)
     engine = engine_of(journal)
-    handle: SyncSagaHandle[Any] = SyncSagaHandle(beginning.blueprint, id, journal)
+    handle = _handle_sync(beginning, journal)
     while not engine.reserve(id):
         if _is_there_sync(beginning, journal):
             return handle
@@ -101,6 +101,14 @@ def attach(owner: Any, id: str, journal: Journal) -> SagaHandle[Any]:  # noqa: A
 def attach_sync(owner: Any, id: str, journal: Journal) -> SyncSagaHandle[Any]:  # noqa: A002
     """See `Saga.handle_sync`."""
     return SyncSagaHandle(blueprint_of(owner), id, journal)
+
+
+def _handle(beginning: Beginning, journal: Journal) -> SagaHandle[Any]:
+    return SagaHandle(beginning.blueprint, beginning.id, journal)
+
+
+def _handle_sync(beginning: Beginning, journal: Journal) -> SyncSagaHandle[Any]:
+    return SyncSagaHandle(beginning.blueprint, beginning.id, journal)
 
 
 async def send(message: Message[Any], id: str, value: Any, journal: Journal, who: str) -> None:  # noqa: A002
