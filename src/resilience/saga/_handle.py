@@ -53,7 +53,7 @@ class _Handle(Generic[Output]):
     def __init__(self, blueprint: Blueprint, id: str, journal: Journal) -> None:  # noqa: A002 - it is the saga's id
         self._blueprint = blueprint
         self._journal = journal
-        self.id = id
+        self.id: str = id
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._blueprint.plan.saga} {self.id!r}>"

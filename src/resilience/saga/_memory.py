@@ -73,13 +73,13 @@ class MemoryJournal(Journal):
 
     def __init__(self, *, largest: int = LARGEST) -> None:
         self.name = "memory"
-        self.largest = _checks.whole("largest", largest)
+        self.largest: int = _checks.whole("largest", largest)
         self._begin(_Store())
 
     def _begin(self, store: _Store) -> None:
         self._store = store
-        self.number = next(store.numbers)
-        self.alive = True
+        self.number: int = next(store.numbers)
+        self.alive: bool = True
         self._process = os.getpid()
         self._killed = False
         self._watchers: list[Watcher] = []

@@ -38,7 +38,7 @@ class Pending(Generic[T]):
     __slots__ = ("answer", "timed", "waiters")
 
     def __init__(self, *, timed: bool = False) -> None:
-        self.timed = timed
+        self.timed: bool = timed
         self.answer: T | Exception = _OWED
         self.waiters: list[Waiter] = []
 

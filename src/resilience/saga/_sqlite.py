@@ -74,7 +74,7 @@ class SQLiteJournal(Journal):
     ) -> None:
         self.name: str = _path(path)
         self.patience: float = _checks.seconds("patience", patience, zero=True)
-        self.largest = _checks.whole("largest", largest)
+        self.largest: int = _checks.whole("largest", largest)
         self._process = getpid()
         self._closed = False
         check_place(Path(self.name))

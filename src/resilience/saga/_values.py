@@ -34,7 +34,7 @@ class Codec:
     __slots__ = ("_read", "_write", "annotation")
 
     def __init__(self, annotation: Any, write: Callable[[Any], bytes], read: Callable[[bytes], Any]) -> None:
-        self.annotation = annotation
+        self.annotation: Any = annotation
         self._write = write
         self._read = read
 

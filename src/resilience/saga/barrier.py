@@ -228,9 +228,9 @@ class Call:
     """
 
     def __init__(self, key: str, op: Op, kept: "_Kept | None", keep: _Keep | None = None) -> None:
-        self.fresh = keep is not None
+        self.fresh: bool = keep is not None
         self.reply = kept.reply if kept else None
-        self.refused = op == "do" and kept is not None and not kept.had_effect
+        self.refused: bool = op == "do" and kept is not None and not kept.had_effect
         self._key, self._undo, self._keep = key, op == "undo", keep
 
     def answer(self, reply: str) -> None:
