@@ -71,7 +71,8 @@ class Driver:
             self._mail |= any(isinstance(effect, Wait) for effect in decision.effects)
             arrival: Arrival | None = self._elapsed(decision)
             if arrival is None:
-                self._start(decision)
+                if not self._inbox:  # else a call that is over, and not told yet, would be made again
+                    self._start(decision)
                 arrival = self._next(decision)
             if arrival is None:
                 return
@@ -122,13 +123,14 @@ class Driver:
 
     def _next(self, decision: Decision) -> Arrival | None:
         """What comes first; `None` if nothing more can be done here."""
-        while not self._inbox:
-            if self._left:
-                return None
+        while self._mail or not self._inbox:
             if self._mail:
                 self._mail = False
                 letters = self._journal.letters(self._stage.id).wait()
-                self._inbox += self._stage.arrivals(letters, decision)
+                # Before what came of the step: once that is told, the next one counts as begun.
+                self._inbox.extendleft(reversed(self._stage.arrivals(letters, decision)))
+            elif self._left:
+                return None
             elif decision.status == STUCK and self._sure:
                 return None
             elif decision.status == STUCK:
