@@ -22,7 +22,7 @@ from ._beginning import refuse_coroutines, saga_of, taken_up
 from ._blueprint import Blueprint
 from ._compile import blueprint_of
 from ._conduct import conduct, conduct_sync
-from ._declaration import Definition
+from ._definition import Saga
 from ._engine import engine_of
 from ._journal import Journal, Opened, Summary
 from ._stage import Stage
@@ -59,11 +59,9 @@ class SagaRunner:
         ValueError: Two of them have one name.
     """
 
-    def __init__(
-        self, journal: Journal, *sagas: Definition[Any, Any], on_end: OnEnd | None = None, most: int = 100
-    ) -> None:
+    def __init__(self, journal: Journal, *sagas: Saga[Any, Any], on_end: OnEnd | None = None, most: int = 100) -> None:
         self._journal = journal
-        self._sagas: dict[str, tuple[Blueprint, Definition[Any, Any]]] = {}
+        self._sagas: dict[str, tuple[Blueprint, Saga[Any, Any]]] = {}
         for saga in sagas:
             blueprint = blueprint_of(type(saga))
             if blueprint.plan.saga in self._sagas:
