@@ -11,7 +11,7 @@ from resilience._clock import clock
 from resilience.errors import IdConflict, JournalUnavailable, LostOwnership, SagaFailed, SagaStuck
 from resilience.saga import MemoryJournal, NoEffect, Saga, SagaRunner, current_key, nested, step
 from resilience.testing import sandbox
-from tests.saga.trips import Failing, PlainTrip, Trip, some_looks, status_of, until
+from tests.saga.trips import Dying, Failing, PlainTrip, Trip, some_looks, status_of, until
 
 # What comes out.
 
@@ -364,6 +364,17 @@ async def test_a_nested_saga_that_cannot_be_made_fails_its_parent() -> None:
 
 
 # The journal fails.
+
+
+@pytest.mark.scenario(1)
+@pytest.mark.anyio
+async def test_a_process_that_dies_before_the_start_is_written_has_begun_nothing() -> None:
+    saga, journal = Trip(), Dying()
+    for begin in (saga.run, saga.start):
+        with pytest.raises(JournalUnavailable):
+            await begin(7, id="one", journal=journal)  # type: ignore[operator]  # two coroutine functions
+    assert (saga.calls, status_of(journal.process())) == ([], [])
+    assert await saga.run(8, id="one", journal=journal.process()) == 80, "not even its input is remembered"
 
 
 @pytest.mark.scenario(22)

@@ -79,6 +79,14 @@ class Failing(MemoryJournal):
         return super().append(id, bodies, status)
 
 
+class Dying(MemoryJournal):
+    """Dies as it is about to write that a saga has begun."""
+
+    def start(self, id: str, saga: str, body: bytes) -> Pending[Opened]:  # noqa: A002
+        self.die()
+        return super().start(id, saga, body)
+
+
 class Slow(MemoryJournal):
     """Says that a saga has begun when it is told to."""
 

@@ -129,9 +129,7 @@ class Driver:
                 letters = self._journal.letters(self._stage.id).wait()
                 # Before what came of the step: once that is told, the next one counts as begun.
                 self._inbox.extendleft(reversed(self._stage.arrivals(letters, decision)))
-            elif self._left:
-                return None
-            elif decision.status == STUCK and self._sure:
+            elif self._left or (decision.status == STUCK and self._sure):
                 return None
             elif decision.status == STUCK:
                 self._sure = self._mail = True  # one more look: what came before it was written down is not told again

@@ -8,10 +8,10 @@ What must hold is said in the project's scenarios as I1 to I8; how things look i
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any, Generic, Literal, TypeVar
 
 import anyio
@@ -140,6 +140,7 @@ class _Teller(Generic[S]):
         input: Its input.
         audit: Looks at that world when the story is over.
         backend: The event loop; `None` for plain code.
+        journal: Makes a journal that can play processes, as `MemoryJournal` does.
     """
 
     def __init__(
@@ -148,16 +149,18 @@ class _Teller(Generic[S]):
         input: Any,  # noqa: A002 - it is the saga's input
         audit: Callable[[S], object] | None,
         backend: str | None,
+        journal: Callable[[], Any] = MemoryJournal,
     ) -> None:
         self._make = make
         self._input = input
         self._audit = audit
         self._backend = backend
+        self._journal = journal
 
     def tell(self, story: Story) -> tuple[_Telling, str]:
         """Tell one story, and look at its end; returns how the saga has ended."""
         saga = self._make()
-        telling = _Telling(story, MemoryJournal())
+        telling = _Telling(story, self._journal())
         try:
             cause = self._live(saga, telling)
             outcome = _settled(telling, blueprint_of(type(saga)).plan, cause)
@@ -239,16 +242,17 @@ def check_saga(
     """
     needs_loop = bool(blueprint_of(type(make())).coroutine_functions)
     teller = _Teller(make, input, audit, backend if needs_loop else None)
-    ends: Counter[str] = Counter()
-    for story in _stories(teller, _checks.whole("cuts", cuts)):
-        if sum(ends.values()) >= most:
-            break
-        ends[teller.tell(story)[1]] += 1
+    return _told(teller, _stories(teller, _troubles(teller), _checks.whole("cuts", cuts)), most)
+
+
+def _told(teller: _Teller[Any], stories: Iterable[Story], most: int) -> Stories:
+    ends = Counter(teller.tell(story)[1] for story in islice(stories, most))
     return Stories(sum(ends.values()), dict(ends))
 
 
-def _stories(teller: _Teller[Any], cuts: int) -> Iterator[Story]:
-    for story in _troubles(teller):
+def _stories(teller: _Teller[Any], troubles: Iterable[Story], cuts: int) -> Iterator[Story]:
+    """Each of these troubles, and with it each power cut."""
+    for story in troubles:
         telling, _ = teller.tell(story)
         for several in range(cuts + 1):
             for points in combinations(range(1, telling.points + 1), several):
