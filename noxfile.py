@@ -122,7 +122,7 @@ def floors(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Every example of the documentation runs, every link leads somewhere, and the site builds without a warning."""
     install(session, "docs")
-    session.run("pytest", "README.md", "docs", "tests/test_pictures.py", *session.posargs)
+    session.run("pytest", *SPREAD, "README.md", "docs", "tests/test_pictures.py", *session.posargs)
     session.run("python", "tools/links.py", *(str(page) for page in Path().glob("*.md")), "docs")
     session.run("sphinx-build", "-W", "-n", "-q", "-E", "docs", "docs/_build/html")
     session.log(f"the site: file://{Path('docs/_build/html/index.html').resolve()}")
