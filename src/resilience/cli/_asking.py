@@ -111,7 +111,8 @@ def _await_answer(journal: Journal, id_: str, row: int, wait: float) -> None:
     end = clock.now() + wait
     while clock.now() < end:
         story = story_of(journal, id_)
-        if story.answer(row) is not None and story.summary.status != "open":
+        asked = story.answer(row)
+        if asked is not None and (asked.refused is not None or story.summary.status != "open"):
             return
         clock.sleep(_LOOK)
 
