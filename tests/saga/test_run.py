@@ -11,7 +11,7 @@ from resilience._clock import clock
 from resilience.errors import IdConflict, JournalUnavailable, LostOwnership, SagaFailed, SagaStuck
 from resilience.saga import MemoryJournal, NoEffect, Saga, SagaRunner, current_key, nested, step
 from resilience.testing import sandbox
-from tests.saga.trips import Dying, Failing, PlainTrip, Trip, some_looks, status_of, until
+from tests.saga.trips import Dying, Failing, Holding, PlainTrip, Trip, some_looks, status_of, until
 
 # What comes out.
 
@@ -377,6 +377,32 @@ async def test_a_process_that_dies_before_the_start_is_written_has_begun_nothing
     assert await saga.run(8, id="one", journal=journal.process()) == 80, "not even its input is remembered"
 
 
+@pytest.mark.scenario(8)
+@pytest.mark.anyio
+async def test_nothing_begins_before_what_led_to_it_is_written() -> None:
+    saga, journal = Refused(NoEffect("no money")), Holding()
+
+    async def go() -> None:
+        with pytest.raises(SagaFailed):
+            await saga.run(7, id="one", journal=journal)
+
+    def written() -> str:
+        return b" ".join(row.body for row in journal.read("one").wait() or []).decode()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(go)
+        for _ in ("the result of the first step", "the turn"):
+            await until(lambda: journal.write)
+            await anyio.wait_all_tasks_blocked()
+            assert (saga.calls, '"turn"' in written()) == ([], False)
+            assert journal.write is not None
+            journal.write()
+        await until(lambda: journal.write)
+        assert (saga.calls, '"turn"' in written()) == (["one/book/undo"], True)
+        assert journal.write is not None
+        journal.write()
+
+
 @pytest.mark.scenario(22)
 @pytest.mark.anyio
 async def test_a_journal_that_cannot_be_written_for_a_while_is_waited_for() -> None:
@@ -405,8 +431,7 @@ async def test_a_journal_that_cannot_be_written_for_too_long_is_the_callers_and_
         with pytest.raises(JournalUnavailable, match="disk is full"):
             await saga.run(7, id="one", journal=journal)
         assert (saga.calls, status_of(journal)) == (["book"], ["open"]), "nothing new begins, and nothing is undone"
-        journal.down = 0
-        assert await saga.run(7, id="one", journal=journal) == 70
+        assert await saga.run(7, id="one", journal=journal.process()) == 70
     assert saga.calls == ["book", "book", "pay"]
 
 
@@ -455,5 +480,5 @@ def test_an_interrupt_leaves_the_saga_to_be_taken_up() -> None:
     saga = PlainTrip(during=interrupt)
     with pytest.raises(KeyboardInterrupt):
         saga.run_sync(7, id="one", journal=journal)
-    assert saga.run_sync(7, id="one", journal=journal) == 70
+    assert saga.run_sync(7, id="one", journal=journal.process()) == 70
     assert saga.calls == ["book", "book", "pay"]

@@ -9,6 +9,7 @@ import pytest
 from resilience._clock import clock
 from resilience.errors import LostOwnership
 from resilience.saga import MemoryJournal, Saga, SagaRunner, Summary, step
+from resilience.saga._letters import write_request
 from resilience.testing import sandbox
 from tests.saga.trips import Failing, PlainTrip, Trip, some_looks, status_of, until
 
@@ -59,6 +60,17 @@ async def test_a_runner_leaves_the_sagas_of_other_classes_and_of_live_owners_alo
         async with SagaRunner(journal.process(), again), SagaRunner(others, PlainTrip()):
             await some_looks()
     assert (mine.calls, again.calls, status_of(others)) == (["book"], [], ["open"])
+
+
+@pytest.mark.scenario(13)
+@pytest.mark.anyio
+async def test_what_was_asked_while_nobody_ran_it_is_heard_when_it_is_taken_up() -> None:
+    saga, journal = Trip(paying=anyio.Event()), await left(MemoryJournal(), "one")
+    await journal.send("one", "control", write_request("cancel"), "ops")
+    with sandbox():
+        async with SagaRunner(journal, saga):
+            await some_looks()
+    assert (saga.calls[-1], status_of(journal)) == ("unbook 7 for certain", ["undone"])
 
 
 def plain_orphan() -> MemoryJournal:

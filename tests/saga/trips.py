@@ -98,6 +98,22 @@ class Slow(MemoryJournal):
         return self.begun
 
 
+class Holding(MemoryJournal):
+    """Writes the next records when it is told to."""
+
+    write: Callable[[], None] | None = None
+
+    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:  # noqa: A002
+        pending: Pending[None] = Pending()
+
+        def write() -> None:
+            self.write = None
+            pending.settle(MemoryJournal.append(self, id, bodies, status).answer)
+
+        self.write = write
+        return pending
+
+
 def refused(error: Exception) -> Pending[Any]:
     pending: Pending[Any] = Pending()
     pending.settle(error)
