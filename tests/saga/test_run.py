@@ -9,7 +9,9 @@ import pytest
 from resilience import deadline, timeout
 from resilience._clock import clock
 from resilience.errors import IdConflict, JournalUnavailable, LostOwnership, SagaFailed, SagaStuck
-from resilience.saga import MemoryJournal, NoEffect, Saga, SagaRunner, current_key, nested, step
+from resilience.saga import Letter, MemoryJournal, NoEffect, Pending, Saga, SagaRunner, current_key, nested, step
+from resilience.saga._letters import write_request
+from resilience.saga._pending import settled
 from resilience.testing import sandbox
 from tests.saga.trips import Dying, Failing, Holding, PlainTrip, Trip, some_looks, status_of, until
 
@@ -482,3 +484,43 @@ def test_an_interrupt_leaves_the_saga_to_be_taken_up() -> None:
         saga.run_sync(7, id="one", journal=journal)
     assert saga.run_sync(7, id="one", journal=journal.process()) == 70
     assert saga.calls == ["book", "book", "pay"]
+
+
+class Deaf(MemoryJournal):
+    """A journal whose letters cannot be read a few times."""
+
+    failures = 3
+
+    def letters(self, id: str, after: int = 0) -> Pending[list[Letter]]:  # noqa: A002
+        if self.failures:
+            self.failures -= 1
+            return settled(JournalUnavailable("", "", "locked"))
+        return super().letters(id, after)
+
+
+@dataclass
+class Asking(Saga[str, str]):
+    """It is asked to pause and to go on while its first step is under way."""
+
+    journal: MemoryJournal
+    calls: list[str] = field(default_factory=list[str])
+
+    @step(undo=None)
+    def work(self, what: str) -> str:
+        self.calls.append(self.key)
+        for verb in ("pause", "resume"):
+            self.journal.send("one", "control", write_request(verb), "ann").wait()
+        return what
+
+    @step
+    def give(self, work: str) -> str:
+        return work
+
+
+@pytest.mark.scenario(22)
+def test_a_journal_whose_letters_cannot_be_read_now_costs_no_result() -> None:
+    journal = Deaf()
+    saga = Asking(journal)
+    with sandbox():
+        assert saga.run_sync("it", id="one", journal=journal) == "it"
+    assert (saga.calls, journal.failures) == (["one/work"], 0)

@@ -10,6 +10,7 @@ has a task, which the program may have stopped. Letters, and requests from other
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from .._clock import clock
 from .._core.saga.effects import Arrival, Do, Effect, Elapsed, Request, Sleep, Wait
@@ -18,9 +19,12 @@ from .._waiters import task_waiter
 from ..errors import JournalUnavailable
 from ._crew import Crew, is_a_steps_own
 from ._journal import STUCK, Journal
+from ._pending import Pending
 from ._perseverance import Perseverance
 from ._points import reached
 from ._stage import Stage
+
+T = TypeVar("T")
 
 
 class AsyncDriver:
@@ -79,21 +83,23 @@ class AsyncDriver:
             decision = self._stage.go_on(arrival)
 
     async def _write(self, decision: Decision) -> None:
-        if not decision.entries:
-            return
-        bodies = self._stage.bodies(decision)
-        reached("before", "append")
-        trying = Perseverance(self._stage.id, self._journal)
+        if decision.entries:
+            bodies = self._stage.bodies(decision)
+            reached("before", "append")
+            await self._insist(partial(self._journal.append, self._stage.id, bodies, decision.status))
+            reached("after", "append")
+
+    async def _insist(self, ask: Callable[[], Pending[T]]) -> T:
+        """Ask the journal, and ask again for a while if it cannot answer: what is in hand is not lost meanwhile."""
+        trying: Perseverance | None = None
         while True:
             try:
-                await self._journal.append(self._stage.id, bodies, decision.status)
+                return await ask()
             except JournalUnavailable as error:
                 if self._left:
                     raise
+                trying = trying or Perseverance(self._stage.id, self._journal)
                 await clock.asleep(trying.again_in(error))
-            else:
-                reached("after", "append")
-                return
 
     def _keep_up(self, decision: Decision, crew: Crew) -> None:
         """Have under way what should be, and nothing else."""
@@ -159,7 +165,7 @@ class AsyncDriver:
                 return None
             if self._mail:
                 self._mail = False
-                letters = await self._journal.letters(self._stage.id)
+                letters = await self._insist(partial(self._journal.letters, self._stage.id))
                 self._inbox += self._stage.arrivals(letters, decision)
             elif decision.status == STUCK and self._sure:
                 return None

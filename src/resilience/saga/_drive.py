@@ -7,8 +7,10 @@ awaited. `_adrive` is the same for event loops.
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
+from typing import TypeVar
 
 from .._clock import clock
 from .._core.saga.effects import Arrival, Do, Done, Elapsed, Request, Sleep, Wait
@@ -16,9 +18,12 @@ from .._core.saga.program import Decision
 from .._waiters import ThreadWaiter
 from ..errors import JournalUnavailable
 from ._journal import STUCK, Journal
+from ._pending import Pending
 from ._perseverance import Perseverance
 from ._points import reached
 from ._stage import Stage
+
+T = TypeVar("T")
 
 
 class Driver:
@@ -79,21 +84,23 @@ class Driver:
             decision = self._stage.go_on(arrival)
 
     def _write(self, decision: Decision) -> None:
-        if not decision.entries:
-            return
-        bodies = self._stage.bodies(decision)
-        reached("before", "append")
-        trying = Perseverance(self._stage.id, self._journal)
+        if decision.entries:
+            bodies = self._stage.bodies(decision)
+            reached("before", "append")
+            self._insist(partial(self._journal.append, self._stage.id, bodies, decision.status))
+            reached("after", "append")
+
+    def _insist(self, ask: Callable[[], Pending[T]]) -> T:
+        """Ask the journal, and ask again for a while if it cannot answer: what is in hand is not lost meanwhile."""
+        trying: Perseverance | None = None
         while True:
             try:
-                self._journal.append(self._stage.id, bodies, decision.status).wait()
+                return ask().wait()
             except JournalUnavailable as error:
                 if self._left:
                     raise
+                trying = trying or Perseverance(self._stage.id, self._journal)
                 clock.sleep(trying.again_in(error))
-            else:
-                reached("after", "append")
-                return
 
     def _start(self, decision: Decision) -> None:
         """Have under way what should be; one alone is done at once."""
@@ -126,7 +133,7 @@ class Driver:
         while self._mail or not self._inbox:
             if self._mail:
                 self._mail = False
-                letters = self._journal.letters(self._stage.id).wait()
+                letters = self._insist(partial(self._journal.letters, self._stage.id))
                 # Before what came of the step: once that is told, the next one counts as begun.
                 self._inbox.extendleft(reversed(self._stage.arrivals(letters, decision)))
             elif self._left or (decision.status == STUCK and self._sure):
