@@ -99,7 +99,7 @@ class AsyncDriver:
                 if self._left:
                     raise
                 trying = trying or Perseverance(self._stage.id, self._journal)
-                await clock.asleep(trying.again_in(error))
+                await self._bell.wait(trying.again_in(error))  # or until it is to be left
 
     def _keep_up(self, decision: Decision, crew: Crew) -> None:
         """Have under way what should be, and nothing else."""

@@ -100,7 +100,7 @@ class Driver:
                 if self._left:
                     raise
                 trying = trying or Perseverance(self._stage.id, self._journal)
-                clock.sleep(trying.again_in(error))
+                self._bell.wait(trying.again_in(error))  # or until it is to be left
 
     def _start(self, decision: Decision) -> None:
         """Have under way what should be; one alone is done at once."""
