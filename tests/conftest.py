@@ -1,5 +1,6 @@
 """What every test may rely on: both event loops, a few Hypothesis profiles, and laws that carry a real number."""
 
+import gc
 import os
 
 import pytest
@@ -17,6 +18,12 @@ settings.register_profile(
 settings.register_profile("again", settings.get_profile("ci"), max_examples=8, stateful_step_count=20)
 settings.register_profile("full", settings.get_profile("base"), max_examples=1_000, stateful_step_count=80)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported by now stays; the tests that collect garbage need not look through it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", params=["asyncio", "trio"])
