@@ -12,7 +12,7 @@ import inspect
 import sys
 import threading
 import warnings
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, cast
 
 from ._clock import clock
@@ -71,11 +71,15 @@ class AsyncioWaiter:
 
     def wake(self) -> bool:
         """Wake it, from any thread; false if its loop is closed."""
+        return self.deliver(self.ring)
+
+    def deliver(self, function: Callable[[], object]) -> bool:
+        """Have a function called in its loop, from any thread: at once, if that is here; false if the loop is closed."""
         if _running_loop() is self.home:
-            self.ring()
+            function()
             return True
         try:
-            self.home.call_soon_threadsafe(self.ring)
+            self.home.call_soon_threadsafe(function)
         except RuntimeError:
             return False
         return True
@@ -114,11 +118,15 @@ class TrioWaiter:
 
     def wake(self) -> bool:
         """Wake it, from any thread; false if its run is over."""
+        return self.deliver(self.ring)
+
+    def deliver(self, function: Callable[[], object]) -> bool:
+        """Have a function called in its run, from any thread: at once, if that is here; false if the run is over."""
         if _trio_token(self._trio) is self.home:
-            self.ring()
+            function()
             return True
         try:
-            self.home.run_sync_soon(self.ring)
+            self.home.run_sync_soon(function)
         except self._trio.RunFinishedError:
             return False
         return True

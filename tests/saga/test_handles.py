@@ -287,11 +287,11 @@ class Ask(Saga[int, str], name="ask"):
 @pytest.mark.anyio
 async def test_a_message_that_comes_before_it_is_waited_for_is_kept() -> None:
     saga, journal = Ask(anyio.Event()), MemoryJournal()
-    handle = await saga.start(7, id="one", journal=journal)
-    await Ask.approval.send("one", "yes", journal=journal.process())
-    assert saga.gate is not None
-    saga.gate.set()
     with sandbox():
+        handle = await saga.start(7, id="one", journal=journal)
+        await Ask.approval.send("one", "yes", journal=journal.process())
+        assert saga.gate is not None
+        saga.gate.set()
         assert await handle.result() == "yes"
 
 
@@ -299,14 +299,14 @@ async def test_a_message_that_comes_before_it_is_waited_for_is_kept() -> None:
 @pytest.mark.anyio
 async def test_a_message_that_comes_twice_is_one_and_another_in_its_place_is_refused() -> None:
     journal = MemoryJournal()
-    handle = await Ask().start(7, id="one", journal=journal)
-    await until(lambda: len(journal.read("one").wait() or []) == 2)
-    assert await handle.status() == SagaStatus("one", "waiting", ("approval",), ())
-    for _ in range(2):
-        await Ask.approval.send("one", "yes", journal=journal)
-    with pytest.raises(MessageRefused, match="another message"):
-        await Ask.approval.send("one", "no", journal=journal)
     with sandbox():
+        handle = await Ask().start(7, id="one", journal=journal)
+        await until(lambda: len(journal.read("one").wait() or []) == 2)
+        assert await handle.status() == SagaStatus("one", "waiting", ("approval",), ())
+        for _ in range(2):
+            await Ask.approval.send("one", "yes", journal=journal)
+        with pytest.raises(MessageRefused, match="another message"):
+            await Ask.approval.send("one", "no", journal=journal)
         assert await handle.result() == "yes"
 
 
@@ -315,9 +315,9 @@ async def test_a_message_that_comes_twice_is_one_and_another_in_its_place_is_ref
 async def test_a_message_after_the_end_is_refused_with_a_reason() -> None:
     journal = MemoryJournal()
     saga = Ask()
-    handle = await saga.start(7, id="one", journal=journal)
-    Ask.approval.send_sync("one", "yes", journal=journal)
     with sandbox():
+        handle = await saga.start(7, id="one", journal=journal)
+        Ask.approval.send_sync("one", "yes", journal=journal)
         assert await handle.result() == "yes"
     with pytest.raises(MessageRefused, match="ended"):
         await Ask.approval.send("one", "yes", journal=journal)

@@ -57,11 +57,11 @@ class _Run:
         self.stage = stage = await self._begin()
         if stage.owned:
             stage.largest = self._journal.largest
-            self._driver = AsyncDriver(stage, self._journal)
+            self._driver = AsyncDriver(stage, self._journal, crew)
             if self._cancelled:
                 self._pass_on(self._driver)
             with _Known(stage, self._journal, self._driver):
-                await self._driver.drive(crew)
+                await self._driver.drive()
 
     def cancelled(self) -> None:
         self._cancelled = True

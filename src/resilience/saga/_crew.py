@@ -8,8 +8,9 @@ a task group for every saga would cost more than the saga; on trio they are a nu
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import anyio
 
@@ -23,6 +24,18 @@ class Crew(Protocol):
 
     def start(self, work: Work) -> Callable[[], object]:
         """Begin something; returns what cancels it."""
+        ...
+
+    def stretch(self) -> "AbstractContextManager[Stretch]":
+        """A stretch of the running task, one of the crew, that can be cancelled by itself."""
+        ...
+
+
+class Stretch(Protocol):
+    """What is between the begin and the end of it; whoever is in there takes the cancellation, and lets none out."""
+
+    def cancel(self) -> object:
+        """Cancel what is in there; nothing, once it is over."""
         ...
 
 
@@ -62,12 +75,37 @@ class _AsyncioCrew:
         task.add_done_callback(self._tasks.discard)
         return task.cancel
 
+    def stretch(self) -> "_AsyncioStretch":
+        """See `Crew.stretch`."""
+        return _AsyncioStretch()
+
     async def finish(self) -> None:
         """Cancel what is left, and wait for it."""
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
+
+
+class _AsyncioStretch:
+    """A part of a task. The cancellation is taken back at its end: what comes after it was not meant."""
+
+    __slots__ = ("_cancelled", "_task")
+
+    def __enter__(self) -> Self:
+        self._cancelled = False
+        self._task = asyncio.current_task()
+        return self
+
+    def cancel(self) -> None:
+        if self._task is not None and not self._cancelled:
+            self._cancelled = True
+            self._task.cancel()
+
+    def __exit__(self, *raised: object) -> None:
+        if self._cancelled and self._task is not None:
+            self._task.uncancel()
+        self._task = None
 
 
 async def _apart_on_asyncio(main: Callable[[Crew], Awaitable[None]], cancelled: Callable[[], object]) -> None:
@@ -133,6 +171,10 @@ class _TrioCrew:
         with scope:
             await work()
         self._scopes.discard(scope)
+
+    def stretch(self) -> Any:
+        """See `Crew.stretch`."""
+        return self._trio.CancelScope()
 
     def finish(self) -> None:
         """Cancel what is left; the nursery waits for it."""

@@ -74,11 +74,10 @@ class Driver:
             if self._left or decision.ended is not None:
                 return
             self._mail |= any(isinstance(effect, Wait) for effect in decision.effects)
-            arrival: Arrival | None = self._elapsed(decision)
-            if arrival is None:
-                if not self._inbox:  # else a call that is over, and not told yet, would be made again
-                    self._start(decision)
-                arrival = self._next(decision)
+            self._look_at_the_clock(decision)
+            if not self._inbox:  # else a call that is over, and not told yet, would be made again
+                self._start(decision)
+            arrival = self._next(decision)
             if arrival is None:
                 return
             decision = self._stage.go_on(arrival)
@@ -140,9 +139,7 @@ class Driver:
                 return None
             elif decision.status == STUCK:
                 self._sure = self._mail = True  # one more look: what came before it was written down is not told again
-            elif (elapsed := self._elapsed(decision)) is not None:
-                return elapsed
-            else:
+            elif not self._look_at_the_clock(decision):
                 self._rest()
         self._sure = False
         arrival = self._inbox.popleft()
@@ -151,6 +148,14 @@ class Driver:
         if isinstance(arrival, Done):  # not before it is told: until then it must not count as never started
             self._under_way.discard(arrival.key)
         return arrival
+
+    def _look_at_the_clock(self, decision: Decision) -> bool:
+        """Whether a wait is over: that is told next."""
+        elapsed = self._elapsed(decision)
+        if elapsed is not None:
+            self._mail |= elapsed.for_message
+            self._inbox.appendleft(elapsed)
+        return elapsed is not None
 
     def _elapsed(self, decision: Decision) -> Elapsed | None:
         """The first wait that is over."""

@@ -87,6 +87,11 @@ class Elapsed(NamedTuple):
     key: str
     now: float
 
+    @property
+    def for_message(self) -> bool:
+        """Whether a message was waited for so long; one that has come meanwhile is to be told first."""
+        return self.key.startswith("within:")
+
 
 class Request(NamedTuple):
     """Somebody outside asks for something; see `entries.Asked`."""
