@@ -74,7 +74,7 @@ class AsyncioWaiter:
         return self.deliver(self.ring)
 
     def deliver(self, function: Callable[[], object]) -> bool:
-        """Have a function called in its loop, from any thread: at once, if that is here; false if the loop is closed."""
+        """Have a function called in its loop, from any thread; at once, if that is here. False if it is closed."""
         if _running_loop() is self.home:
             function()
             return True
@@ -121,7 +121,7 @@ class TrioWaiter:
         return self.deliver(self.ring)
 
     def deliver(self, function: Callable[[], object]) -> bool:
-        """Have a function called in its run, from any thread: at once, if that is here; false if the run is over."""
+        """Have a function called in its run, from any thread; at once, if that is here. False if it is over."""
         if _trio_token(self._trio) is self.home:
             function()
             return True
