@@ -321,6 +321,27 @@ class ListsAnyClass(Memory):
         return super().list(**filters)
 
 
+@breaks("finds")
+class FindsWhatBeginsSo(Memory):
+    def find(self, id: str) -> Pending[Summary | None]:
+        listed = self.list().wait()
+        return settled(next((found for found in listed if found.id.startswith(id)), None))
+
+
+@breaks("finds")
+class FindsCurrentOnes(Memory):
+    def find(self, id: str) -> Pending[Summary | None]:
+        found = super().find(id).wait()
+        return settled(found if found and found.ended is None else None)
+
+
+@breaks("finds")
+class FindsNoOrphans(Memory):
+    def find(self, id: str) -> Pending[Summary | None]:
+        found = super().find(id).wait()
+        return settled(found._replace(orphan=False) if found else None)
+
+
 @breaks("orphans")
 class OrphansOfAnyClass(Memory):
     def orphans(self, sagas: Collection[str]) -> Pending[list[str]]:

@@ -103,14 +103,13 @@ def story_of(journal: Journal, id_: str) -> Story:
     Raises:
         UnknownSaga: There is none of this id.
     """
-    rows = journal.read(id_).wait()
-    current = next((one for one in journal.list(status=CURRENT).wait() if one.id == id_), None)
-    if not rows:
-        raise UnknownSaga("", id_, f"no saga of this id is in {journal.name}")
-    if current is None:  # it has ended, also if it did so just now
-        rows = journal.read(id_).wait() or rows
-        current = _ended(id_, rows)
-    return Story(journal, current, rows)
+    found = journal.find(id_).wait()
+    while found is not None:
+        rows = journal.read(id_).wait()
+        before, found = found, journal.find(id_).wait()
+        if rows and found == before:  # nothing has become of it between the two
+            return Story(journal, found, rows)
+    raise UnknownSaga("", id_, f"no saga of this id is in {journal.name}")
 
 
 def stories(journal: Journal, summaries: Iterable[Summary]) -> Iterator[Story]:
@@ -126,11 +125,6 @@ def content(row: Row) -> Any:
         return msgspec.json.decode(row.body)
     except ValueError:
         return {"unreadable": row.body.decode(errors="backslashreplace")}
-
-
-def _ended(id_: str, rows: list[Row]) -> Summary:
-    first, last = content(rows[0]), content(rows[-1])
-    return Summary(id_, first.get("saga", ""), last.get("outcome", ""), rows[0].at, rows[-1].at, None, orphan=False)
 
 
 def _read(row: Row) -> Record | None:

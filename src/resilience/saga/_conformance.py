@@ -40,6 +40,7 @@ def check_journal(make: Callable[[], J], another: Callable[[J], J], kill: Callab
     | `one_of_many_takes_over`      | Of many that open an orphan at once, one owns it                              |
     | `the_end_is_the_end`          | A saga that has ended belongs to nobody, and nobody writes to it              |
     | `lists`                       | `list` gives the sagas, oldest first: of some statuses, of a class, so many   |
+    | `finds`                       | `find` gives the saga of exactly this id, and says of it what `list` does     |
     | `orphans`                     | `orphans` gives the open sagas of some classes that nobody alive owns         |
     | `ends_are_told`               | An end is untold until it is confirmed; the oldest comes first                |
     | `purges`                      | `purge` forgets what ended before a time, in some ways, and nothing else      |

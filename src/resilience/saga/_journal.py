@@ -170,6 +170,10 @@ class Journal(ABC):
         """The records of a saga; `None` if there is none of this id."""
 
     @abstractmethod
+    def find(self, id: str) -> Pending[Summary | None]:  # noqa: A002
+        """What a list says of the saga of this id; `None` if there is none. It takes no longer among a million."""
+
+    @abstractmethod
     def letters(self, id: str, after: int = 0) -> Pending[list[Letter]]:  # noqa: A002
         """The letters of a saga whose numbers are higher than `after`."""
 

@@ -156,6 +156,10 @@ class MemoryJournal(Journal):
         """See `Journal.read`."""
         return self._answer(lambda: list(self._store.files[id].rows) if id in self._store.files else None)
 
+    def find(self, id: str) -> Pending[Summary | None]:  # noqa: A002
+        """See `Journal.find`."""
+        return self._answer(lambda: _summary(id, self._store.files[id]) if id in self._store.files else None)
+
     def letters(self, id: str, after: int = 0) -> Pending[list[Letter]]:  # noqa: A002
         """See `Journal.letters`."""
 

@@ -49,7 +49,7 @@ def last_letter(connection: sqlite3.Connection) -> int:
 
 
 class Queries:
-    """The questions that concern more than one saga, or say who is alive.
+    """The questions that are asked by a saga's id, concern more than one, or say who is alive.
 
     Args:
         connection: To the database.
@@ -64,6 +64,11 @@ class Queries:
         """See `Journal.read`."""
         number = number_of(self._connection, id_)
         return None if number is None else rows_of(self._connection, number)
+
+    def find(self, id_: str) -> Summary | None:
+        """See `Journal.find`."""
+        found = self._select(["id = ?"], [id_], "number", None)
+        return found[0] if found else None
 
     def letters(self, id_: str, after: int) -> list[Letter]:
         """See `Journal.letters`."""

@@ -22,6 +22,7 @@ def answers_are_owed(bench: Bench) -> None:
         "send": journal.send("a", "approval", b"1", "ann"),
         "letters": journal.letters("a"),
         "read": journal.read("a"),
+        "find": journal.find("a"),
         "list": journal.list(),
         "orphans": journal.orphans({"Trip"}),
         "untold": journal.untold(),
@@ -264,6 +265,20 @@ def lists(bench: Bench) -> None:
         same([summary.id for summary in answer.wait()], [f"a-{number}" for number in numbers], f"the list of {what}")
 
 
+def finds(bench: Bench) -> None:
+    """`find` gives the saga of exactly this id, and says of it what `list` does."""
+    ours, theirs = bench.two()
+    ids = ["a", "A", "a/b", "a%"]
+    for id_, status in zip(ids, ("open", "stuck", "completed", "undone"), strict=True):
+        begun(ours, id_)
+        ours.append(id_, [b"1"], status).wait()
+    for when in ("while their owner lives", "afterwards"):
+        listed = theirs.list().wait()
+        same([theirs.find(id_).wait() for id_ in ids], listed, f"what find finds {when}")
+        bench.kill(ours)
+    same([theirs.find(id_).wait() for id_ in ("b", "a/", "%", "a_")], [None] * 4, "what find finds for unknown ids")
+
+
 def orphans(bench: Bench) -> None:
     """`orphans` gives the open sagas of some classes that nobody alive owns."""
     ours, theirs = bench.two()
@@ -359,6 +374,7 @@ RECORD_RULES = (
     one_of_many_takes_over,
     the_end_is_the_end,
     lists,
+    finds,
     orphans,
     ends_are_told,
     purges,

@@ -138,6 +138,10 @@ class SQLiteJournal(Journal):
         """See `Journal.read`."""
         return self._ask(self._queries.read, id)
 
+    def find(self, id: str) -> Pending[Summary | None]:  # noqa: A002
+        """See `Journal.find`."""
+        return self._ask(self._queries.find, id)
+
     def letters(self, id: str, after: int = 0) -> Pending[list[Letter]]:  # noqa: A002
         """See `Journal.letters`."""
         return self._ask(self._queries.letters, id, after)
