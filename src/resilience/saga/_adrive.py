@@ -120,7 +120,7 @@ class AsyncDriver:
         trying: Perseverance | None = None
         while True:
             try:
-                return await ask(*arguments)
+                return await ask(*arguments).come(self._bell)
             except JournalUnavailable as error:
                 if self._left:
                     raise

@@ -23,8 +23,8 @@ class Call(NamedTuple):
 
 def call_of(id: str, step: str, *, undo: bool = False) -> Call:  # noqa: A002 - it is the saga's id
     """The call of a step, by the id of the saga as a whole and the step's name in its plan."""
-    *scope, name = step.split(".")
-    inside = "/".join((id, *scope))
+    scope, dot, name = step.rpartition(".")
+    inside = f"{id}/{scope.replace('.', '/')}" if dot else id
     return Call(inside, f"{inside}/{name}/undo" if undo else f"{inside}/{name}")
 
 

@@ -77,7 +77,7 @@ class _AsyncioCrew:
 
     def stretch(self) -> "_AsyncioStretch":
         """See `Crew.stretch`."""
-        return _AsyncioStretch()
+        return _AsyncioStretch(asyncio.current_task(self._loop))
 
     async def finish(self) -> None:
         """Cancel what is left, and wait for it."""
@@ -92,9 +92,11 @@ class _AsyncioStretch:
 
     __slots__ = ("_cancelled", "_task")
 
-    def __enter__(self) -> Self:
+    def __init__(self, task: "asyncio.Task[Any] | None") -> None:
+        self._task = task
         self._cancelled = False
-        self._task = asyncio.current_task()
+
+    def __enter__(self) -> Self:
         return self
 
     def cancel(self) -> None:

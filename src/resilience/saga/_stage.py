@@ -252,9 +252,10 @@ class Stage:
 
     def error(self) -> SagaError | None:
         """What it has come to, if that is no result."""
-        plan, progress, cause = self.blueprint.plan, self.progress, self._cause()
+        plan, progress = self.blueprint.plan, self.progress
         if progress.ended is not None and progress.turn is None and progress.complete:
             return None
+        cause = self._cause()
         errors = self._group()
         why = _why(progress.turn, cause)
         if progress.ended is None:

@@ -42,6 +42,9 @@ WAITING = {Kind.MESSAGE, Kind.PAUSE}
 """Steps that have no effect of their own."""
 
 
+_NONE: frozenset[str] = frozenset()
+
+
 class Decision(NamedTuple):
     """What is to be done now.
 
@@ -253,7 +256,7 @@ class Desk:
 
     def _to_stop(self) -> frozenset[str]:
         left_open = self.progress.left_open()
-        return frozenset(f"do:{name}" for name in left_open if self.plan.by_name[name].interrupt)
+        return frozenset(f"do:{name}" for name in left_open if self.plan.by_name[name].interrupt) if left_open else _NONE
 
     def _forward(self, now: float) -> Iterator[Effect]:
         progress = self.progress
@@ -263,7 +266,7 @@ class Desk:
             node = self.plan.by_name[name]
             key = f"do:{name}"
             if name not in progress.parked and (not progress.paused or key in self._under_way):
-                yield from self._waits(node) if node.kind in WAITING else self._does(key, name, now)
+                yield from self._waits(node) if node.kind in WAITING else (self._does(key, name, now),)
         start = progress.start
         if ((start is not None and start.within is not None) or self.plan.limited) and self._may_turn():
             yield from self._deadlines(start)
@@ -302,9 +305,9 @@ class Desk:
             held_up = any(other not in progress.parked or name in plan.reasons[other] for other in later)
             if name not in progress.parked and not held_up:
                 certain = progress.results[name].outcome == "ok"
-                yield from self._does(f"undo:{name}", name, now, undo=True, certain=certain)
+                yield self._does(f"undo:{name}", name, now, undo=True, certain=certain)
 
-    def _does(self, key: str, name: str, now: float, *, undo: bool = False, certain: bool = True) -> Iterator[Effect]:
+    def _does(self, key: str, name: str, now: float, *, undo: bool = False, certain: bool = True) -> Effect:
         """Run it, or wait until it is tried again."""
         failures = self.progress.failures.get(key, 0)
         rest = f"again:{key}"
@@ -312,9 +315,8 @@ class Desk:
             seconds = again_in(failures, f"{self._salt}/{key}")
             due = self.progress.moment(key) + seconds
             if now < due:
-                yield Sleep(rest, due, seconds)
-                return
-        yield Do(key, name, undo, failures + 1, certain)
+                return Sleep(rest, due, seconds)
+        return Do(key, name, undo, failures + 1, certain)
 
 
 def _timed_out(text: str) -> Failure:

@@ -64,13 +64,13 @@ class Progress:
     def apply(self, at: float, record: Record) -> None:
         """Take note of the next record, written at this time on the wall clock."""
         match record:
+            case Result():
+                self._end_step(self.plan.current(record.step), record, at)
             case Start():
                 self.start = record
                 self._moments["start"] = at
             case Resumed():
                 self.runs += 1
-            case Result(step):
-                self._end_step(self.plan.current(step), record, at)
             case Failed(step):
                 self._count(f"do:{self.plan.current(step)}", at)
             case Turn():
