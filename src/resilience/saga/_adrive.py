@@ -202,9 +202,7 @@ class AsyncDriver:
                 letters = await self._insist(self._journal.letters, self._stage.id)
                 # Before what came of the step: once that is told, the next one counts as begun.
                 self._inbox.extendleft(reversed(self._stage.arrivals(letters, decision)))
-            elif self._left:
-                return None
-            elif decision.status == STUCK and self._sure:
+            elif self._left or (decision.status == STUCK and self._sure):
                 return None
             elif decision.status == STUCK:
                 self._sure = self._mail = True  # one more look: what came before it was written down is not told again
@@ -222,7 +220,7 @@ class AsyncDriver:
 
     def _lone(self, decision: Decision) -> Do | None:
         """The call that is to be made, if there is nothing else to be done or waited for."""
-        if len(decision.effects) != 1 or self._under_way or decision.stop or self._has_news:
+        if len(decision.effects) != 1 or self._under_way or self._has_news:
             return None
         effect = decision.effects[0]
         return effect if isinstance(effect, Do) else None
@@ -255,7 +253,7 @@ class AsyncDriver:
                 await self._follow(self._stage.go_on(arrival))
         except BaseException as error:  # noqa: BLE001 - it is raised where the driver was
             relief.error = error
-        here.cancel()  # if the step is still at work: its end matters to nobody any more
+        here.cancel()  # should the step be at work still: what comes of it is nobody's any more
         relief.over.set()
 
 

@@ -88,25 +88,22 @@ class _AsyncioCrew:
 
 
 class _AsyncioStretch:
-    """A part of a task. The cancellation is taken back at its end: what comes after it was not meant."""
+    """A part of a task."""
 
-    __slots__ = ("_cancelled", "_task")
+    __slots__ = ("_task",)
 
     def __init__(self, task: "asyncio.Task[Any] | None") -> None:
         self._task = task
-        self._cancelled = False
 
     def __enter__(self) -> Self:
         return self
 
     def cancel(self) -> None:
-        if self._task is not None and not self._cancelled:
-            self._cancelled = True
+        """See `Stretch.cancel`."""
+        if self._task is not None:
             self._task.cancel()
 
     def __exit__(self, *raised: object) -> None:
-        if self._cancelled and self._task is not None:
-            self._task.uncancel()
         self._task = None
 
 
