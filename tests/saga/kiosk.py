@@ -1,5 +1,6 @@
 """The sagas of a kiosk, for those who try the command line on them: names for `--app`."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -94,6 +95,80 @@ class Renamed(Saga[Order, str], name="sell"):
     @step
     def thank(self, pay: int) -> str:
         return str(pay)
+
+
+class Mix(Saga[Order, str], name="mix"):
+    """Says what it does, and does it when it is told to."""
+
+    @step
+    async def shake(self, order: Order) -> str:
+        return await told("shake")
+
+    @shake.undo
+    async def pour_away(self, shake: str | None) -> None:
+        say(f"pour away {shake}")
+
+    @step(undo=None)
+    async def serve(self, shake: str) -> str:
+        return await told("serve")
+
+
+BARKEEPER = """
+    import sys
+    _, path, root = sys.argv
+    sys.path.insert(0, root)
+
+    import anyio
+    from resilience.saga import SagaRunner, SQLiteJournal
+    from tests.saga.kiosk import Mix
+
+    async def work():
+        async with SagaRunner(journal, Mix()):
+            await anyio.sleep_forever()
+
+    with SQLiteJournal(path) as journal:
+        anyio.run(work)
+"""
+"""Runs sagas until it is killed."""
+
+
+async def told(what: str) -> str:
+    """What it is told to do once it has said what it is at."""
+    say(what)
+    line = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+    return line.strip()
+
+
+def say(line: str) -> None:
+    """A whole line, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+class Numbered(Saga[Order, str], name="sell"):
+    """What became of `Sell` when its receipts got numbers."""
+
+    @step
+    def reserve(self, order: Order) -> int:
+        return order.number
+
+    @reserve.undo
+    def release(self, reserve: int | None) -> None: ...
+
+    @step
+    def pay(self, reserve: int) -> int:
+        return reserve
+
+    @pay.undo
+    def refund(self) -> None: ...
+
+    @step(pivot=True)
+    def pour(self, pay: int) -> str:
+        return "tea"
+
+    @step
+    def thank(self, pour: str) -> str:
+        return pour
 
 
 class Needy(Saga[Order, str], name="sell"):

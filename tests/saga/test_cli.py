@@ -5,22 +5,27 @@ import io
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from msgspec import Raw
 
 from resilience._clock import clock
-from resilience._core.saga.entries import Start, write
+from resilience._core.saga.entries import Record, Result, Start, Turn, write
 from resilience.cli import main
+from resilience.cli._story import story_of
 from resilience.saga import Saga, SagaFailed, SagaRunner, SagaStuck, SQLiteJournal
 from resilience.saga._compile import blueprint_of
+from resilience.saga._letters import write_request
 from tests.saga import kiosk
 from tests.saga.kiosk import Order, Sell
+from tests.saga.processes import Process, running
 
 ROOT = Path(__file__).parents[2]
 KIOSK = "tests.saga.kiosk"
@@ -56,6 +61,13 @@ class Kit:
         assert "Traceback" not in told.out + told.err
         return Ran(code, told.out, told.err)
 
+    def copy(self, name: str) -> "Kit":
+        """The same on a copy of the journal."""
+        there = self.path.parent / name
+        there.mkdir()
+        shutil.copy(self.path, there / self.path.name)
+        return Kit(there / self.path.name, self._capsys)
+
     @contextlib.contextmanager
     def journal(self) -> Iterator[SQLiteJournal]:
         with SQLiteJournal(self.path) as journal:
@@ -72,6 +84,20 @@ class Kit:
         plan = blueprint_of(owner).plan
         with self.journal() as journal:
             journal.start(id_, plan.saga, write(Start(plan.saga, Raw(b'{"number":1}'), plan.shape))).wait()
+
+    def written(self, id_: str, *records: Record) -> None:
+        """More of what has happened to it."""
+        with self.journal() as journal:
+            journal.open(id_).wait()
+            journal.append(id_, [*map(write, records)], "open").wait()
+
+    def parked_by(self, saga: Saga[Order, str], id_: str) -> None:
+        """A stuck saga that is tried again with a class that does not fit it."""
+        self.sold(kiosk.stuck, id_)
+        with self.journal() as journal, SagaRunner(journal, saga):
+            row = journal.send(id_, "control", write_request("retry"), "ann").wait()
+            until(lambda: story_of(journal, id_).answer(row) is not None)
+            until(lambda: story_of(journal, id_).summary.status == "stuck")
 
     def left(self, id_: str) -> None:
         """A saga that waits for an answer, and whose process has gone."""
@@ -173,7 +199,8 @@ def test_a_timeline_tells_all_that_has_happened(kit: Kit) -> None:
         r"✗ | undo reserve | attempt 1 failed · ConnectionError: \x1b[31mrelease is broken",
         r"■ | parked: reserve | undo-failed · ConnectionError: \x1b[31mrelease is broken",
     ]
-    assert "when the cause is gone: saga retry s" in lines
+    assert r"reserve waits for an operator: undo-failed · ConnectionError: \x1b[31mrelease is broken" in lines
+    assert "a SagaRunner of 'sell' hears what is asked, where one runs" in ran.out
     assert "\x1b" not in ran.out
     assert states(kit, "s") == {"reserve": "parked", "pay": "undone", "pour": "not done", "thank": "not done"}
 
@@ -219,7 +246,220 @@ def test_a_record_that_cannot_be_read_is_shown_as_one(kit: Kit) -> None:
     assert (checked.code, "asked: a record of it cannot be read" in checked.out) == (1, True)
 
 
-# retry, skip, undo, abort
+# What may be typed next
+
+
+class Situation(NamedTuple):
+    """How a saga stands.
+
+    Attributes:
+        begin: Brings it there.
+        owner: Its class.
+        said: What is said of it.
+        told: The commands that are told.
+    """
+
+    begin: Callable[["Kit"], object]
+    owner: str
+    said: str
+    told: list[str]
+
+
+SITUATIONS = {
+    "an undo that failed": Situation(
+        lambda kit: kit.sold(kiosk.broken, "s"),
+        "Sell",
+        "reserve waits for an operator: undo-failed",
+        ["retry s --step reserve", "skip s --step reserve --reason WHY", "abort s --reason WHY"],
+    ),
+    "a step that failed": Situation(
+        lambda kit: kit.sold(kiosk.stuck, "s"),
+        "Sell",
+        "pour waits for an operator: step-failed",
+        [
+            "retry s --step pour",
+            "skip s --step pour --reason WHY --value JSON",
+            "undo s",
+            "abort s --reason WHY",
+        ],
+    ),
+    "a value that cannot be read": Situation(
+        lambda kit: kit.parked_by(kiosk.Numbered(), "s"),
+        "Sell",
+        "pour waits for an operator: undecodable",
+        [
+            "retry s --step pour",
+            "skip s --step pour --reason WHY --value JSON",
+            "undo s",
+            "abort s --reason WHY",
+        ],
+    ),
+    "a class that does not fit": Situation(
+        lambda kit: kit.parked_by(kiosk.Renamed(), "s"),
+        "Sell",
+        "all of it waits for an operator: definition-changed",
+        ["check --app MODULE", "retry s", "undo s", "abort s --reason WHY"],
+    ),
+    "an orphan": Situation(
+        lambda kit: kit.begun("s", Sell),
+        "Sell",
+        "it goes on: reserve\nno process has it; a SagaRunner of 'sell' takes it up, where one runs",
+        ["pause s", "cancel s", "abort s --reason WHY"],
+    ),
+    "one that waits for a message": Situation(
+        lambda kit: kit.left("s"),
+        "Ask",
+        "it waits for the message 'answer', which the application sends\nno process has it",
+        ["pause s", "cancel s", "abort s --reason WHY"],
+    ),
+    "one that waits for a time": Situation(
+        lambda kit: (kit.left("s"), kit.written("s", Result("answer", "ok", Raw(b'"yes"')))),
+        "Ask",
+        "it waits for the time 'cooling'\nno process has it",
+        ["pause s", "cancel s", "abort s --reason WHY"],
+    ),
+    "one that is paused": Situation(
+        lambda kit: (kit.left("s"), kit("pause", "s", "--app", f"{KIOSK}:Ask")),
+        "Ask",
+        "it is paused: what was under way ends, and nothing else begins",
+        ["resume s", "cancel s", "abort s --reason WHY"],
+    ),
+    "one that is being undone": Situation(
+        lambda kit: (
+            kit.begun("s", Sell),
+            kit.written("s", Result("reserve", "ok", Raw(b"1")), Turn("operator")),
+        ),
+        "Sell",
+        "it is being undone, reserve is left; an undo that fails is tried again, and parked in the end",
+        ["abort s --reason WHY"],
+    ),
+    "one past the point of no return": Situation(
+        lambda kit: (
+            kit.begun("s", Sell),
+            kit.written("s", *(Result(one, "ok", Raw(b'""')) for one in ("reserve", "pay", "pour"))),
+        ),
+        "Sell",
+        "it goes on: thank",
+        ["pause s", "abort s --reason WHY"],
+    ),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_what_is_told_to_type_is_all_that_is_needed(kit: Kit, situation: str) -> None:
+    """Each command is typed as it is told, where the words in capitals are filled in, and is done."""
+    begin, owner, said, told = SITUATIONS[situation]
+    begin(kit)
+    ran = kit("show", "s")
+    assert said in ran.out
+    given = [shlex.split(one["command"]) for one in kit("show", "s", "--json").json["commands"]]
+    assert [words[:4] + words[-2:] for words in given] == [
+        ["python", "-m", "resilience", "saga", "--journal", str(kit.path)]
+    ] * len(told)
+    assert [" ".join(words[4:-2]) for words in given] == told
+    assert all(shlex.join(words) in ran.out for words in given)
+    filled = {"WHY": "so it is", "JSON": '"coffee"', "MODULE": f"{KIOSK}:{owner}"}
+    for verb, *words in (words[4:-2] for words in given):
+        again = kit.copy(verb)
+        app = [] if "--app" in words else ["--app", f"{KIOSK}:{owner}"]
+        done = again(verb, *(filled.get(word, word) for word in words), *app)
+        assert (done.code, done.err) == (verb == "check", ""), f"{verb}: {done.out}"
+
+
+def test_one_that_a_process_has_is_asked_of_that_process(kit: Kit) -> None:
+    with kit.journal() as journal:
+        kiosk.Ask().start_sync(Order(1), id="s", journal=journal)
+        assert "no process has it" not in kit("show", "s").out
+
+
+def test_one_that_has_ended_asks_for_nothing(kit: Kit) -> None:
+    kit.sold(Sell(), "s")
+    assert kit("show", "s", "--json").json["commands"] == []
+    assert kit("show", "s").out.endswith("  done\n")
+
+
+def test_a_command_names_the_journal_only_if_the_environment_does_not(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.left("s")
+    monkeypatch.chdir(kit.path.parent)
+    monkeypatch.setenv("RESILIENCE_JOURNAL", kit.path.name)
+    assert "python -m resilience saga pause s\n" in kit("show", "s").out
+
+
+# cancel, pause, resume, retry, skip, undo, abort
+
+
+def test_a_saga_is_paused_and_goes_on_again_where_nobody_has_it(kit: Kit) -> None:
+    kit.begun("s", Sell)
+    ran = kit("pause", "s", "--app", f"{KIOSK}:Sell", "--reason", "no milk")
+    assert (ran.code, ran.out) == (0, "s: pause was done; it is paused now\n")
+    assert states(kit, "s")["pour"] == "to come"
+    ran = kit("resume", "s", "--app", f"{KIOSK}:Sell", "--json")
+    assert (ran.code, ran.json["answer"], ran.json["state"]) == (0, "done", "completed")
+    ran = kit("pause", "s", "--app", f"{KIOSK}:Sell")
+    assert (ran.code, "it has ended" in ran.err) == (1, True)
+    told = [line for line in kit("show", "s").out.splitlines() if "☞" in line]
+    assert re.search(r"☞ +pause +by .+@.+ · no milk", told[0])
+    assert re.search(r"☞ +resume +by .+@", told[1])
+
+
+def test_a_saga_is_cancelled_where_nobody_has_it(kit: Kit) -> None:
+    kit.left("s")
+    ran = kit("resume", "s", "--app", f"{KIOSK}:Ask")
+    assert (ran.code, ran.out) == (1, "s: resume was refused: it is not paused\n")
+    ran = kit("cancel", "s", "--app", f"{KIOSK}:Ask", "--reason", "too long")
+    assert (ran.code, ran.out) == (0, "s: cancel was done; it is undone now\n")
+
+
+def test_what_was_asked_of_a_saga_that_waits_says_for_what(kit: Kit) -> None:
+    kit.left("s")
+    assert kit("pause", "s", "--app", f"{KIOSK}:Ask").code == 0
+    assert kit("resume", "s", "--app", f"{KIOSK}:Ask").out == "s: resume was done; it waits now: answer\n"
+
+
+def test_it_is_too_late_to_cancel_past_the_point_of_no_return(kit: Kit) -> None:
+    kit.begun("s", Sell)
+    kit.written("s", *(Result(one, "ok", Raw(b'""')) for one in ("reserve", "pay", "pour")))
+    ran = kit("cancel", "s", "--app", f"{KIOSK}:Sell")
+    assert (ran.code, "s: cancel was refused: too late" in ran.out) == (1, True)
+
+
+@pytest.fixture
+def barkeeper(kit: Kit) -> Iterator[Process]:
+    """Another process, which runs the sagas of the kiosk, and has one under way: "s" is at its first step."""
+    kit.begun("s", kiosk.Mix)
+    with running(kiosk.BARKEEPER, kit.path, ROOT) as process:
+        assert process.says() == "shake"
+        yield process
+
+
+def test_another_process_is_paused_and_resumed_and_completes(kit: Kit, barkeeper: Process) -> None:
+    ran = kit("pause", "s", "--wait", "1m")
+    assert (ran.code, ran.out) == (0, "s: pause was done; it is paused now\n")
+    barkeeper.tell("shaken")
+    until(lambda: states(kit, "s")["shake"] == "done")
+    assert (states(kit, "s")["serve"], kinds(kit, "s")[-2:]) == ("next", ["asked", "result"])
+    ran = kit("resume", "s", "--wait", "1m")
+    assert (ran.code, ran.out) == (0, "s: resume was done; it goes on\n")
+    assert barkeeper.says() == "serve"
+    barkeeper.tell("served")
+    until(lambda: kit("list", "--json").json[0]["status"] == "completed")
+
+
+def test_another_process_is_cancelled_between_two_steps_and_undoes_what_it_did(kit: Kit, barkeeper: Process) -> None:
+    assert kit("pause", "s", "--wait", "1m").code == 0
+    barkeeper.tell("shaken")
+    ran = kit("cancel", "s", "--wait", "1m", "--reason", "sold out")
+    assert (ran.code, ran.out) == (0, "s: cancel was done; it is undone now\n")
+    assert barkeeper.says() == "pour away shaken"
+
+
+def test_another_process_is_cancelled_within_a_step_which_is_cut_off(kit: Kit, barkeeper: Process) -> None:
+    ran = kit("cancel", "s", "--wait", "1m", "--reason", "sold out")
+    assert (ran.code, ran.out) == (0, "s: cancel was done; it is undone now\n")
+    assert barkeeper.says() == "pour away None"
+    assert re.search(r"↩ +turns back +cancelled · under way: shake", kit("show", "s").out)
 
 
 def test_a_retry_is_done_here_where_nobody_has_the_saga(kit: Kit) -> None:
@@ -254,7 +494,7 @@ def test_a_retry_that_fails_again_says_so(kit: Kit) -> None:
     ran = kit("retry", "s", "--app", f"{KIOSK}:stuck", "--json")
     assert (ran.code, ran.json) == (
         0,
-        {"id": "s", "verb": "retry", "answer": "done", "refused": None, "status": "stuck"},
+        {"id": "s", "verb": "retry", "answer": "done", "refused": None, "status": "stuck", "state": "stuck"},
     )
     assert kit("retry", "s", "--app", f"{KIOSK}:stuck").out == "s: retry was done; it is stuck now: pour\n"
 
@@ -301,7 +541,7 @@ def test_where_nobody_can_do_it_the_request_is_left_and_what_to_run_is_said(kit:
         ran = kit("retry", "s", "--wait", "0s")
         assert ran.code == 1
         assert "no process has the saga, and no --app was given" in ran.out
-        assert "python -m resilience saga retry s --app module:name" in ran.out
+        assert f"python -m resilience saga retry s --app MODULE --journal {kit.path}\n" in ran.out
     assert len(kit("show", "s", "--json").json["unheard"]) == 1
     ran = kit("retry", "s", "--wait", "0s", "--app", f"{KIOSK}:Ask")
     assert f"--app {KIOSK}:Ask has no sell" in ran.out
@@ -351,7 +591,21 @@ def test_a_check_is_content_with_a_whole_journal_and_code_that_fits(kit: Kit) ->
     kit.left("asked")
     ran = kit("check", "--app", f"{KIOSK}:whole")
     assert (ran.code, ran.out) == (0, f"1 saga open or stuck, compared with {KIOSK}:whole; 0 problems\n")
-    assert kit("check", "--json").json == {"sagas": 1, "compared": False, "problems": []}
+    assert kit("check", "--app", f"{KIOSK}:whole", "--json").json == {"sagas": 1, "uncompared": {}, "problems": []}
+
+
+def test_a_check_without_code_says_what_it_has_not_compared(kit: Kit) -> None:
+    kit.left("asked")
+    kit.begun("begun", Sell)
+    kit.begun("begun, too", Sell)
+    ran = kit("check")
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        "ask: 1 saga compared with no code; give --app MODULE",
+        "sell: 2 sagas compared with no code; give --app MODULE",
+        "3 sagas open or stuck; 0 problems",
+    ]
+    assert kit("check", "--json").json == {"sagas": 3, "uncompared": {"ask": 1, "sell": 2}, "problems": []}
 
 
 def test_a_check_finds_stuck_sagas_and_code_that_does_not_fit(kit: Kit) -> None:
@@ -376,6 +630,17 @@ def test_what_waits_for_the_class_to_fit_is_no_problem_once_it_does(kit: Kit) ->
             until(lambda: None in handle._stage(journal.read("s").wait()).progress.parked)
     assert "all of it waits for an operator (definition-changed)" in kit("check").out
     assert "definition-changed" not in kit("check", "--app", f"{KIOSK}:Sell").out
+
+
+def test_a_retry_goes_on_once_the_class_fits_again(kit: Kit) -> None:
+    kit.begun("s", Sell)
+    kit.written("s", Result("reserve", "ok", Raw(b"1")))
+    assert kit("pause", "s", "--app", f"{KIOSK}:Renamed").code == 0
+    assert kit("resume", "s", "--app", f"{KIOSK}:Renamed").out == "s: resume was done; it is stuck now: all of it\n"
+    ran = kit("retry", "s", "--app", f"{KIOSK}:Renamed")
+    assert (ran.code, "s: retry was refused: the class still does not fit: step 'reserve'" in ran.out) == (1, True)
+    ran = kit("retry", "s", "--app", f"{KIOSK}:Sell")
+    assert (ran.code, ran.out) == (0, "s: retry was done; it is completed now\n")
 
 
 # purge

@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,25 +13,53 @@ from ._listing import STATUSES
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
+_AS_IT_IS = argparse.RawDescriptionHelpFormatter
+
 _VERBS = {
-    "retry": "try again what is parked",
-    "skip": "go on without what is parked: it is settled by hand",
-    "undo": "turn back: undo what was done",
-    "abort": "end it as it is; nothing more is done or undone",
+    "cancel": ("turn back: undo what was done, as if its caller cancelled it", "order-42 --reason 'out of stock'"),
+    "pause": ("let no further step begin, until resume", "order-42 --reason 'the bank is down'"),
+    "resume": ("let it go on after a pause", "order-42"),
+    "retry": ("try again what is parked", "order-42 --reason 'stock is up' --app shop.sagas"),
+    "skip": (
+        "go on without what is parked: it is settled by hand",
+        "order-42 --step charge --value 7 --reason 'charged by phone'",
+    ),
+    "undo": ("turn back what is stuck: undo what was done", "order-42 --reason 'the customer gave up'"),
+    "abort": ("end it as it is; nothing more is done or undone", "order-42 --reason 'a test order'"),
 }
+"""What may be asked of a saga: what it means, and an example of its words."""
+
+_ABOUT = """Look after the sagas in a journal, while the application runs or is stopped.
+
+What is asked of a saga is heard by the process that has it, and written into
+the journal with who, when and why. If no process has it, --app says where its
+class is, and it is done here."""
+
+_START = """start with:
+  export RESILIENCE_JOURNAL=sagas.db
+  python -m resilience saga list
+  python -m resilience saga show order-42    # and what may be typed then
+
+The exit code is 0 if all is well, 1 if something is wrong or was refused,
+2 if the command is."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The arguments, as `_main` wants them; ends the process if they make no sense."""
-    parser = argparse.ArgumentParser(prog="python -m resilience", description="Tools of the resilience library.")
-    saga = parser.add_subparsers(dest="kit", metavar="saga", required=True).add_parser(
-        "saga", help="look after sagas", description="Look after the sagas in a journal."
+    about = "Tools of the resilience library."
+    example = "example:\n  python -m resilience saga list --journal sagas.db"
+    parser = argparse.ArgumentParser(
+        prog="python -m resilience", description=about, epilog=example, formatter_class=_AS_IT_IS
+    )
+    kits = parser.add_subparsers(dest="kit", metavar="saga", required=True)
+    saga = kits.add_parser(
+        "saga", help="look after sagas", description=_ABOUT, epilog=_START, formatter_class=_AS_IT_IS
     )
     commands = saga.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _listing(commands)
     _showing(commands)
-    for verb in _VERBS:
-        _asking(commands, verb)
+    for verb, (about, example) in _VERBS.items():
+        _asking(commands, verb, about, example)
     _upkeep(commands)
     return parser.parse_args(arguments)
 
@@ -39,13 +67,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 class _Commands(Protocol):
     """What argparse gives no public name: where the parsers of commands are added."""
 
-    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:  # noqa: A002
+    def add_parser(self, name: str, **texts: Any) -> argparse.ArgumentParser:
         """Add one."""
         ...
 
 
-def _command(commands: _Commands, name: str, about: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+def _command(commands: _Commands, name: str, about: str, example: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=f"example:\n  python -m resilience saga {name} {example}",
+        formatter_class=_AS_IT_IS,
+    )
     default = os.environ.get("RESILIENCE_JOURNAL")
     parser.add_argument(
         "--journal", metavar="PATH", default=default, help="the SQLite file; default: $RESILIENCE_JOURNAL"
@@ -55,21 +89,21 @@ def _command(commands: _Commands, name: str, about: str) -> argparse.ArgumentPar
 
 
 def _listing(commands: _Commands) -> None:
-    parser = _command(commands, "list", "list sagas: stuck and open ones first")
+    parser = _command(commands, "list", "list sagas: stuck and open ones first", "--status stuck --saga place-order")
     parser.add_argument("--status", action="append", default=[], choices=STATUSES, help="only these; may be repeated")
     parser.add_argument("--saga", metavar="NAME", help="only sagas of this class")
     parser.add_argument("--limit", metavar="N", type=_whole, default=50, help="at most so many; default: 50")
 
 
 def _showing(commands: _Commands) -> None:
-    parser = _command(commands, "show", "show all that has happened to a saga")
-    parser.add_argument("id", metavar="ID")
+    parser = _command(commands, "show", "show all that has happened to a saga, and what may be typed now", "order-42")
+    parser.add_argument("id", metavar="ID", help="the saga")
     parser.add_argument("--full", action="store_true", help="do not shorten long lines")
 
 
-def _asking(commands: _Commands, verb: str) -> None:
-    parser = _command(commands, verb, _VERBS[verb])
-    parser.add_argument("id", metavar="ID")
+def _asking(commands: _Commands, verb: str, about: str, example: str) -> None:
+    parser = _command(commands, verb, about, example)
+    parser.add_argument("id", metavar="ID", help="the saga")
     needed = verb in {"skip", "abort"}
     parser.add_argument("--reason", metavar="TEXT", required=needed, type=_said, help="why, for the record")
     if verb in {"retry", "skip"}:
@@ -85,11 +119,15 @@ def _asking(commands: _Commands, verb: str) -> None:
 
 
 def _upkeep(commands: _Commands) -> None:
-    parser = _command(commands, "export", "write records and letters as JSON lines")
+    parser = _command(commands, "export", "write records and letters as JSON lines", "order-42 > order-42.jsonl")
     parser.add_argument("ids", metavar="ID", nargs="*", help="of these sagas; default: of all")
-    parser = _command(commands, "check", "look for damage, stuck sagas, and sagas that the code no longer fits")
+    parser = _command(
+        commands, "check", "look for damage, stuck sagas, and sagas that the code no longer fits", "--app shop.sagas"
+    )
     parser.add_argument("--app", metavar="MODULE[:NAME]", help=f"the code to compare with: {HOW}")
-    parser = _command(commands, "purge", "forget sagas that ended long ago; without --yes, count them")
+    parser = _command(
+        commands, "purge", "forget sagas that ended long ago; without --yes, count them", "--older-than 30d --yes"
+    )
     parser.add_argument("--older-than", metavar="TIME", type=_seconds, required=True, help="since they ended: 30d, 12h")
     parser.add_argument(
         "--status", action="append", default=[], choices=STATUSES[2:], help="only these; may be repeated"

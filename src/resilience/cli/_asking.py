@@ -1,4 +1,4 @@
-"""`retry`, `skip`, `undo`, `abort`: a request to a saga, and what becomes of it.
+"""`cancel`, `pause`, `resume`, `retry`, `skip`, `undo`, `abort`: a request to a saga, and what becomes of it.
 
 The request is a letter in the journal, and its answer a record there; both say who asked. If another process has the
 saga, it answers. If nobody has, and the application's classes are given, the saga is taken up here, alone, until it has
@@ -8,20 +8,22 @@ ended or waits for something.
 import getpass
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import anyio
 
 from .._clock import clock
 from .._core.saga.entries import Asked, Verb
-from ..saga import Journal, Pending, Saga, SagaHandle, SagaRunner
+from ..saga import Journal, Saga, SagaHandle, SagaRunner
 from ..saga._letters import write_request
+from ..saga._wording import plain
 from ._app import App, UsageError
+from ._hints import command
 from ._output import Output
 from ._story import CONTROL, Story, story_of
-from ._words import duration, plain
+from ._words import duration
 
 _LOOK = 0.05
 """Seconds between two looks at the journal."""
@@ -44,6 +46,13 @@ class Wish(NamedTuple):
     step: str | None
     reason: str
     value: bytes | None
+
+    def words(self, id_: str) -> Iterator[str]:
+        """As they are typed."""
+        yield from (self.verb, id_)
+        for option, text in ("--step", self.step), ("--reason", self.reason), ("--value", self.value):
+            if text:
+                yield from (option, text if isinstance(text, str) else text.decode())
 
     @property
     def letter(self) -> bytes:
@@ -70,7 +79,7 @@ def ask(journal: Journal, id_: str, wish: Wish, app: App, output: Output, wait: 
     saga = None if story.summary.owner is not None else app.object(story.summary.saga)
     row = _sent(journal, story, wish)
     if saga is None:
-        _await_answer(journal, id_, row, wait)
+        _await_answer(journal, id_, row, wait, goes_on=wish.verb == "resume")
     else:
         anyio.run(_settle, journal, saga, id_, row)
     story = story_of(journal, id_)
@@ -106,13 +115,13 @@ def _sent(journal: Journal, story: Story, wish: Wish) -> int:
     return journal.send(story.summary.id, CONTROL, wish.letter, operator()).wait() if row is None else row
 
 
-def _await_answer(journal: Journal, id_: str, row: int, wait: float) -> None:
-    """Wait until a request was answered, and until the saga rests then, but no longer than so many seconds."""
+def _await_answer(journal: Journal, id_: str, row: int, wait: float, *, goes_on: bool) -> None:
+    """Wait until a request was answered, and the saga rests then or `goes_on`; but for so many seconds at most."""
     end = clock.now() + wait
     while clock.now() < end:
         story = story_of(journal, id_)
         asked = story.answer(row)
-        if asked is not None and (asked.refused is not None or story.summary.status != "open"):
+        if asked is not None and (asked.refused is not None or goes_on or story.rests):
             return
         clock.sleep(_LOOK)
 
@@ -120,7 +129,7 @@ def _await_answer(journal: Journal, id_: str, row: int, wait: float) -> None:
 async def _settle(journal: Journal, saga: Saga[Any, Any], id_: str, row: int) -> None:
     """Run this saga here until the request is answered, and it has ended or waits for something."""
     handle = type(saga).handle(id_, journal=journal)
-    async with SagaRunner(cast("Journal", _Alone(journal, id_)), saga):
+    async with SagaRunner(journal, saga, only={id_}):
         while True:
             story = await anyio.to_thread.run_sync(partial(story_of, journal, id_))
             asked = story.answer(row)
@@ -133,30 +142,14 @@ async def _rests(story: Story, handle: SagaHandle[Any]) -> bool:
     return story.summary.status != "open" or (await handle.status()).state in _RESTING
 
 
-class _Alone:
-    """A journal in which one saga waits to be taken up, and no other: an operator asked about that one."""
-
-    def __init__(self, journal: Journal, id_: str) -> None:
-        self._journal = journal
-        self._id = id_
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._journal, name)
-
-    def orphans(self, sagas: Collection[str]) -> Pending[list[str]]:
-        """See `Journal.orphans`."""
-        pending: Pending[list[str]] = Pending()
-        pending.settle([one for one in self._journal.orphans(sagas).wait() if one == self._id])
-        return pending
-
-
 def _told(story: Story, wish: Wish, asked: Asked | None, app: App, output: Output, wait: float) -> int:
     done = asked is not None and asked.refused is None
     one = story.summary
     if output.as_json:
         answer = "done" if done else "refused" if asked is not None else "unheard"
         refused = None if asked is None else asked.refused
-        output.document({"id": one.id, "verb": wish.verb, "answer": answer, "refused": refused, "status": one.status})
+        found = {"status": one.status, "state": story.doing[0]}
+        output.document({"id": one.id, "verb": wish.verb, "answer": answer, "refused": refused, **found})
     elif asked is None:
         for line in _unheard(story, wish, app, wait):
             output.line(line)
@@ -168,12 +161,12 @@ def _told(story: Story, wish: Wish, asked: Asked | None, app: App, output: Outpu
 
 
 def _stands(story: Story) -> str:
-    parked = ", ".join(plain(name or "all of it") for name in story.parked())
-    if story.summary.status == "stuck":
-        return f"it is stuck now: {parked}"
-    if story.summary.status != "open":
-        return f"it is {story.summary.status} now"
-    return "it goes on"
+    state, steps = story.doing
+    if state == "stuck":
+        return f"it is stuck now: {', '.join(plain(name or 'all of it') for name in story.parked())}"
+    if state == "waiting":
+        return f"it waits now: {plain(', '.join(steps))}"
+    return {"running": "it goes on", "undoing": "it is being undone"}.get(state, f"it is {state} now")
 
 
 def _unheard(story: Story, wish: Wish, app: App, wait: float) -> list[str]:
@@ -185,5 +178,5 @@ def _unheard(story: Story, wish: Wish, app: App, wait: float) -> list[str]:
     return [
         f"{left}: no process has the saga, and {lacks}",
         f"it will be heard when the application runs a SagaRunner for {plain(one.saga)}; or have it done here:",
-        f"  python -m resilience saga {wish.verb} {plain(one.id)} --app module:name ... (and the rest as it was)",
+        f"  {command(story, *wish.words(one.id), '--app', 'MODULE')}",
     ]

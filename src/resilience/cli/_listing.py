@@ -5,9 +5,10 @@ from collections.abc import Collection
 from typing import Any
 
 from ..saga import Journal, Summary
+from ..saga._wording import plain
 from ._output import Output
 from ._story import CURRENT
-from ._words import counted, duration, iso, moment, plain, table
+from ._words import counted, duration, iso, moment, table
 
 STATUSES = (*CURRENT, "completed", "undone", "repaired")
 

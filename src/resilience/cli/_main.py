@@ -10,6 +10,7 @@ from pathlib import Path
 from .._clock import clock
 from ..errors import SagaError
 from ..saga import Journal, SQLiteJournal
+from ..saga._wording import plain
 from ._app import App, UsageError
 from ._arguments import parse
 from ._asking import Wish, ask
@@ -18,7 +19,6 @@ from ._output import Output
 from ._story import story_of
 from ._timeline import show
 from ._upkeep import check, export, purge
-from ._words import plain
 
 _WRONG, _MISUSED, _INTERRUPTED = 1, 2, 130
 

@@ -9,7 +9,9 @@ import msgspec
 from .._core.saga.entries import Asked, Parked, Record, Start, read
 from .._core.saga.plan import Kind, Node, Plan
 from .._core.saga.progress import Progress
-from ..saga import Journal, Letter, Row, Summary, UnknownSaga
+from ..saga import HistoryEntry, Journal, Letter, Row, Summary, UnknownSaga
+from ..saga._handle import doing
+from ..saga._history import history_of
 
 CONTROL = "control"
 CURRENT = ("open", "stuck")
@@ -26,10 +28,12 @@ class Story:
     Attributes:
         summary: As given.
         rows: As given.
+        journal: The journal's name, which is its path.
     """
 
     def __init__(self, journal: Journal, summary: Summary, rows: list[Row]) -> None:
         self._journal = journal
+        self.journal = journal.name
         self.summary = summary
         self.rows = rows
 
@@ -37,6 +41,11 @@ class Story:
     def records(self) -> list[tuple[float, Record | None]]:
         """What happened, and when; `None` for a record that cannot be read."""
         return [(row.at, _read(row)) for row in self.rows]
+
+    @cached_property
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """The same in words."""
+        return history_of(self.rows)
 
     @cached_property
     def letters(self) -> list[Letter]:
@@ -80,6 +89,16 @@ class Story:
     def parked(self) -> dict[str | None, Parked]:
         """What waits for an operator."""
         return {} if self.summary.ended is not None else self.progress.parked
+
+    @property
+    def doing(self) -> tuple[str, tuple[str, ...]]:
+        """How it stands, and the steps that it is at: as `SagaStatus`, going by the steps as they were."""
+        return doing(self.progress) if self.summary.status == "open" else (self.summary.status, ())
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing more becomes of it for now."""
+        return self.doing[0] not in {"running", "undoing"}
 
     def state(self, step: str) -> str:
         """How a step stands."""

@@ -1,5 +1,6 @@
 """`export`, `check`, `purge`: what is done about a journal as a whole."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
@@ -7,10 +8,11 @@ import msgspec
 from .._core.saga.plan import differences
 from ..saga import Journal
 from ..saga._blueprint import Blueprint
+from ..saga._wording import plain
 from ._app import App
 from ._output import Output
 from ._story import CURRENT, Story, content, stories, story_of
-from ._words import counted, iso, moment, plain
+from ._words import counted, iso, moment
 
 
 def export(journal: Journal, ids: Iterable[str], output: Output) -> int:
@@ -42,14 +44,17 @@ def check(journal: Journal, app: App, output: Output) -> int:
     problems = [(None, text) for text in damage] + [
         (story.summary.id, text) for story in stories(journal, current) for text in _problems(story, app)
     ]
+    uncompared = Counter(one.saga for one in current if one.saga not in app.classes)
     if output.as_json:
         found = [{"id": id_, "problem": text} for id_, text in problems]
-        output.document({"sagas": len(current), "compared": app.name is not None, "problems": found})
+        output.document({"sagas": len(current), "uncompared": uncompared, "problems": found})
         return 1 if problems else 0
     for id_, text in problems:
         output.line(plain(f"{id_ or journal.name}: {text}"))
-    compared = f"compared with {app.name}" if app.name else "not compared with any code: give --app"
-    output.line(f"{counted(len(current), 'saga')} open or stuck, {compared}; {counted(len(problems), 'problem')}")
+    for saga, number in uncompared.items() if app.name is None else ():
+        output.line(plain(f"{saga}: {counted(number, 'saga')} compared with no code; give --app MODULE"))
+    compared = f", compared with {app.name}" if app.name else ""
+    output.line(f"{counted(len(current), 'saga')} open or stuck{compared}; {counted(len(problems), 'problem')}")
     return 1 if problems else 0
 
 

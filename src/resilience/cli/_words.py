@@ -1,4 +1,4 @@
-"""How things are written for people: times, durations, values, tables. What comes from a journal is made harmless."""
+"""How things are written for people: times, durations, values, tables."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -8,11 +8,6 @@ _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"
 _ASCII = str.maketrans(
     {"●": "*", "»": ">", "✓": "+", "○": "o", "✗": "x", "↩": "<", "■": "#", "☞": "!", "✉": "@", "…": "...", "·": "-"}
 )
-
-
-def plain(text: str) -> str:
-    """A text in one line, without anything that a terminal would obey."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def shortened(text: str, most: int) -> str:

@@ -35,6 +35,7 @@ from ._declaration import nested
 from ._definition import Saga, message, pause
 from ._diagram import Diagram
 from ._handle import SagaHandle, SagaStatus, SyncSagaHandle
+from ._history import HistoryEntry
 from ._journal import Journal, Letter, Opened, Row, Summary
 from ._memory import MemoryJournal
 from ._pending import Pending
@@ -47,6 +48,7 @@ __all__ = [
     "Barrier",
     "DefinitionChanged",
     "Diagram",
+    "HistoryEntry",
     "IdConflict",
     "Journal",
     "JournalUnavailable",

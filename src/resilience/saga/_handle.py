@@ -3,16 +3,17 @@
 A handle asks the journal, so it is right whoever runs the saga, here or in another process.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from .._clock import clock
 from .._core.saga.entries import Asked, Verb, read
-from .._core.saga.plan import Kind
+from .._core.saga.program import WAITING
+from .._core.saga.progress import Progress
 from ..errors import SagaError, UnknownSaga
 from ._blueprint import Blueprint
 from ._engine import this_process
+from ._history import HistoryEntry, history_of
 from ._journal import CONTROL, Journal, Opened, Row
 from ._letters import write_request
 from ._stage import Stage
@@ -58,12 +59,15 @@ class _Handle(Generic[Output]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._blueprint.plan.saga} {self.id!r}>"
 
-    def _stage(self, rows: Sequence[Row] | None) -> Stage:
+    def _known(self, rows: list[Row] | None) -> list[Row]:
         if rows is None:
             raise UnknownSaga(self._blueprint.plan.saga, self.id, "no saga of this id is in the journal")
-        return Stage(self._blueprint, None, self.id, Opened(list(rows), [], created=False, owned=False))
+        return rows
 
-    def _over(self, rows: Sequence[Row] | None) -> Stage | None:
+    def _stage(self, rows: list[Row] | None) -> Stage:
+        return Stage(self._blueprint, None, self.id, Opened(self._known(rows), [], created=False, owned=False))
+
+    def _over(self, rows: list[Row] | None) -> Stage | None:
         """The saga, if there is nothing to wait for any more."""
         stage = self._stage(rows)
         stuck = bool(stage.progress.parked) and not stage.has_work()
@@ -72,7 +76,7 @@ class _Handle(Generic[Output]):
     def _request(self, verb: Verb, reason: str) -> bytes:
         return write_request(verb, reason=reason)
 
-    def _answer(self, row: int, rows: Sequence[Row] | None) -> bool:
+    def _answer(self, row: int, rows: list[Row] | None) -> bool:
         """Whether a request was answered.
 
         Raises:
@@ -102,6 +106,14 @@ class SagaHandle(_Handle[Output]):
             UnknownSaga: No saga of this id is in the journal.
         """
         return _status(self._stage(await self._journal.read(self.id)))
+
+    async def history(self) -> tuple[HistoryEntry, ...]:
+        """All that has happened to it so far, in order; the text of each entry is a line for people.
+
+        Raises:
+            UnknownSaga: No saga of this id is in the journal.
+        """
+        return history_of(self._known(await self._journal.read(self.id)))
 
     async def result(self) -> Output:
         """Wait for its end, and return what it returns.
@@ -158,6 +170,10 @@ class SyncSagaHandle(_Handle[Output]):
         """As `SagaHandle.status`."""
         return _status(self._stage(self._journal.read(self.id).wait()))
 
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """As `SagaHandle.history`."""
+        return history_of(self._known(self._journal.read(self.id).wait()))
+
     def result(self) -> Output:
         """As `SagaHandle.result`."""
         while (stage := self._over(self._journal.read(self.id).wait())) is None:
@@ -184,17 +200,23 @@ class SyncSagaHandle(_Handle[Output]):
 
 
 def _status(stage: Stage) -> SagaStatus:
-    progress, plan = stage.progress, stage.blueprint.plan
+    progress = stage.progress
     parked = tuple(name for name in progress.parked if name is not None)
     if progress.ended is not None:
         return SagaStatus(stage.id, progress.ended, (), parked)
     if progress.parked and not stage.has_work():
         return SagaStatus(stage.id, "stuck", (), parked)
+    state, steps = doing(progress)
+    return SagaStatus(stage.id, state, steps, parked)
+
+
+def doing(progress: Progress) -> tuple[str, tuple[str, ...]]:
+    """What a saga does that has not ended and is not stuck, and the steps that it is at."""
     at = progress.ready() if progress.turn is None else progress.to_undo()
     steps = tuple(name for name in at if name not in progress.parked)
     if progress.turn is not None:
-        return SagaStatus(stage.id, "undoing", steps, parked)
+        return "undoing", steps
     if progress.paused:
-        return SagaStatus(stage.id, "paused", steps, parked)
-    waits = all(plan.by_name[name].kind in {Kind.MESSAGE, Kind.PAUSE} for name in steps)
-    return SagaStatus(stage.id, "waiting" if waits else "running", steps, parked)
+        return "paused", steps
+    waits = bool(steps) and all(progress.plan.by_name[name].kind in WAITING for name in steps)
+    return "waiting" if waits else "running", steps

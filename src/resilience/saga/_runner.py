@@ -6,7 +6,7 @@ has to time out.
 
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +24,7 @@ from ._compile import blueprint_of
 from ._conduct import conduct, conduct_sync
 from ._definition import Saga
 from ._engine import engine_of
-from ._journal import Journal, Opened, Summary
+from ._journal import Journal, Opened, Summary, checked_id
 from ._stage import Stage
 
 LOOK = 0.1
@@ -53,13 +53,21 @@ class SagaRunner:
         on_end: Called with each saga of these classes that has ended, here or elsewhere, at least once: after a crash
             again. A coroutine function is awaited. If it raises, it is called again later.
         most: How many sagas are run here at once. Default 100.
+        only: The ids of those that are taken up. Default: whichever wait.
 
     Raises:
-        TypeError: One of the sagas is wrong; or, for `with`, has coroutine functions.
-        ValueError: Two of them have one name.
+        TypeError: One of the sagas is wrong; or, for `with`, has coroutine functions. Or `only` is a text.
+        ValueError: Two of them have one name. Or one of `only` is no id.
     """
 
-    def __init__(self, journal: Journal, *sagas: Saga[Any, Any], on_end: OnEnd | None = None, most: int = 100) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        *sagas: Saga[Any, Any],
+        on_end: OnEnd | None = None,
+        most: int = 100,
+        only: Collection[str] | None = None,
+    ) -> None:
         self._journal = journal
         self._sagas: dict[str, tuple[Blueprint, Saga[Any, Any]]] = {}
         for saga in sagas:
@@ -69,6 +77,7 @@ class SagaRunner:
             self._sagas[blueprint.plan.saga] = blueprint, saga
         self._on_end = on_end
         self._most = _checks.whole("most", most)
+        self._only = _ids(only)
         self._active = 0
         self._resting: dict[str, tuple[int, float]] = {}
         self._stopping = threading.Event()
@@ -115,6 +124,8 @@ class SagaRunner:
 
     def _has_room(self, id_: str) -> bool:
         """Whether to take a saga up now; if so, its place is ours."""
+        if self._only is not None and id_ not in self._only:
+            return False
         rested = clock.now() >= self._resting.get(id_, (0, 0.0))[1]
         return rested and self._active < self._most and engine_of(self._journal).reserve(id_)
 
@@ -194,3 +205,9 @@ class SagaRunner:
             report(error, "on_end of a saga runner raised, and is called again for %s", summary.id)
         else:
             self._journal.told(summary.id).wait()
+
+
+def _ids(only: Collection[str] | None) -> frozenset[str] | None:
+    if isinstance(only, str):  # a collection as well, of letters
+        raise TypeError(f"only must be a collection of ids, got {only!r}; for one saga, give {{{only!r}}}")
+    return None if only is None else frozenset(map(checked_id, only))

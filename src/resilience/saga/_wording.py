@@ -1,4 +1,4 @@
-"""How types, and errors of those who read and write values, are put into words."""
+"""How types are put into words, and the errors of those who read and write values; and how a text is made harmless."""
 
 import inspect
 import re
@@ -12,6 +12,11 @@ def shown(annotation: Any) -> str:
         return annotation.__qualname__.rpartition(".")[2]
     text = inspect.formatannotation(None if annotation is type(None) else annotation)
     return re.sub(r"(?<![\w'\"])(?:[\w<>]+\.)+(?=\w)", "", text)
+
+
+def plain(text: str) -> str:
+    """A text in one line, without anything that a terminal would obey."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def reason(error: Exception) -> str:

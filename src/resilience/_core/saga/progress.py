@@ -37,6 +37,7 @@ class Progress:
         undo_errors: What undos have raised.
         wish: A cancellation that waits for the point of no return to be decided.
         paused: Whether steps to come are held back.
+        matched: Whether its class has come to fit again after it did not.
         repaired: Whether an operator has settled something by hand.
         heard: The last letter that was taken note of.
         runs: How often it was taken up again.
@@ -55,6 +56,7 @@ class Progress:
         self.undo_errors: list[Failure] = []
         self.wish: Asked | None = None
         self.paused = False
+        self.matched = False
         self.repaired = False
         self.heard = 0
         self.runs = 0
@@ -172,6 +174,7 @@ class Progress:
             case "retry" | "undo":
                 self._unpark(step)
             case "matched":
+                self.matched = True
                 self.parked.pop(None, None)
 
     def _unpark(self, step: str | None) -> None:

@@ -71,6 +71,8 @@ def _resume(_: Request, state: State) -> str | None:
 
 def _retry(request: Request, state: State) -> str | None:
     parked = state.progress.parked
+    if not parked and request.step is None and state.progress.matched:
+        return None  # the class that it was parked for has come
     if not parked or (request.step is not None and request.step not in parked):
         return f"nothing of it is parked{_named(request)}"
     return _still(state) if None in parked else None
