@@ -1,4 +1,4 @@
-"""What has happened to a saga, as its handle tells it; and a runner for some sagas alone."""
+"""What has happened to a saga, as its handle tells it."""
 
 import dataclasses
 
@@ -21,11 +21,11 @@ from resilience._core.saga.entries import (
     write,
 )
 from resilience.errors import SagaFailed, UnknownSaga
-from resilience.saga import HistoryEntry, MemoryJournal, SagaRunner
+from resilience.saga import HistoryEntry, MemoryJournal
 from resilience.saga._history import history_of
 from resilience.saga._journal import Row
 from resilience.testing import sandbox
-from tests.saga.trips import PlainTrip, Trip, some_looks, status_of, until
+from tests.saga.trips import PlainTrip, Trip, until
 
 BROKEN = Failure("builtins.ConnectionError", "stock is\ndown")
 
@@ -113,34 +113,3 @@ async def test_there_is_no_history_of_an_unknown_saga() -> None:
         await Trip.handle("one", journal=journal).history()
     with pytest.raises(UnknownSaga):
         PlainTrip.handle_sync("one", journal=journal).history()
-
-
-# A runner for some sagas alone.
-
-
-@pytest.mark.anyio
-async def test_a_runner_takes_up_only_the_sagas_that_it_is_for() -> None:
-    journal, saga = MemoryJournal(), Trip()
-    for id_ in ("one", "two"):
-        await Trip(anyio.Event()).start(7, id=id_, journal=journal)
-    journal.die()
-    left = journal.process()
-    with sandbox():
-        async with SagaRunner(left, saga, only={"two", "three"}):
-            await some_looks()
-    assert (saga.calls, status_of(left)) == (["book", "pay"], ["open", "completed"])
-
-
-def test_a_runner_in_plain_code_takes_up_only_the_sagas_that_it_is_for() -> None:
-    with sandbox(), SagaRunner(MemoryJournal(), PlainTrip(), only=()) as runner:
-        assert not runner._has_room("one")
-    with sandbox(), SagaRunner(MemoryJournal(), PlainTrip(), only=["one"]) as runner:
-        assert runner._has_room("one")
-        assert not runner._has_room("two")
-
-
-def test_a_text_is_no_collection_of_ids() -> None:
-    with pytest.raises(TypeError, match=r"only must be a collection of ids, got 'one'; for one saga, give {'one'}"):
-        SagaRunner(MemoryJournal(), PlainTrip(), only="one")
-    with pytest.raises(ValueError, match="a saga's id must have 1 to"):
-        SagaRunner(MemoryJournal(), PlainTrip(), only=[""])

@@ -127,7 +127,7 @@ def story_of(journal: Journal, id_: str) -> Story:
         rows = journal.read(id_).wait()
         before, found = found, journal.find(id_).wait()
         if rows and found == before:  # nothing has become of it between the two
-            return Story(journal, found, rows)
+            return Story(journal, before, rows)
     raise UnknownSaga("", id_, f"no saga of this id is in {journal.name}")
 
 

@@ -1,7 +1,8 @@
 """Takes up what others have left: sagas whose process died, or that were only asked to begin.
 
 A runner asks the journal ten times a second who waits. The kernel tells at once when a process is gone, so nothing here
-has to time out.
+has to time out. When it begins it also looks through those that are stuck for a class that did not fit them: after a
+deploy that mends this, they go on by themselves.
 """
 
 import inspect
@@ -15,6 +16,9 @@ import anyio
 
 from .. import _checks
 from .._clock import clock
+from .._core.saga.entries import read
+from .._core.saga.plan import differences
+from .._core.saga.progress import fold
 from .._events import logger, report
 from .._waiters import ThreadWaiter
 from ..errors import SagaError, UnknownSaga
@@ -24,7 +28,8 @@ from ._compile import blueprint_of
 from ._conduct import conduct, conduct_sync
 from ._definition import Saga
 from ._engine import engine_of
-from ._journal import Journal, Opened, Summary, checked_id
+from ._journal import STUCK, Journal, Opened, Row, Summary, checked_id
+from ._pending import Pending, settled
 from ._stage import Stage
 
 LOOK = 0.1
@@ -80,6 +85,7 @@ class SagaRunner:
         self._only = _ids(only)
         self._active = 0
         self._resting: dict[str, tuple[int, float]] = {}
+        self._returning: set[str] | None = None
         self._stopping = threading.Event()
 
     async def __aenter__(self) -> Self:
@@ -103,7 +109,10 @@ class SagaRunner:
             await clock.asleep(LOOK)
 
     async def _look(self) -> None:
-        for id_ in await self._journal.orphans(self._sagas):
+        if self._returning is None:
+            stuck = await self._journal.list(status={STUCK})
+            self._returning = {one.id for one in stuck if self._returns(one, await self._read(one))}
+        for id_ in (*self._returning, *await self._journal.orphans(self._sagas)):
             if self._has_room(id_):
                 self._active += 1
                 self._tasks.start_soon(self._take_up, id_)
@@ -127,7 +136,24 @@ class SagaRunner:
         if self._only is not None and id_ not in self._only:
             return False
         rested = clock.now() >= self._resting.get(id_, (0, 0.0))[1]
-        return rested and self._active < self._most and engine_of(self._journal).reserve(id_)
+        ours = rested and self._active < self._most and engine_of(self._journal).reserve(id_)
+        if ours and self._returning is not None:
+            self._returning.discard(id_)
+        return ours
+
+    def _read(self, one: Summary) -> Pending[list[Row] | None]:
+        return self._journal.read(one.id) if one.saga in self._sagas else settled(None)
+
+    def _returns(self, one: Summary, rows: list[Row] | None) -> bool:
+        """Whether a saga was parked by a class that did not fit it, and the class that is here does."""
+        if not rows:
+            return False
+        try:
+            progress = fold(self._sagas[one.saga][0].plan, [(row.at, read(row.body)) for row in rows])
+        except ValueError:  # it cannot be read
+            return False
+        shape = () if progress.start is None else progress.start.shape
+        return None in progress.parked and not differences(shape, progress.plan, progress.results)
 
     def _staged(self, id_: str, opened: Opened | None) -> Stage:
         if opened is None:
@@ -182,7 +208,10 @@ class SagaRunner:
             self._bell.wait(LOOK)
 
     def _look_sync(self) -> None:
-        for id_ in self._journal.orphans(self._sagas).wait():
+        if self._returning is None:
+            stuck = self._journal.list(status={STUCK}).wait()
+            self._returning = {one.id for one in stuck if self._returns(one, self._read(one).wait())}
+        for id_ in (*self._returning, *self._journal.orphans(self._sagas).wait()):
             if self._has_room(id_):
                 self._active += 1
                 threading.Thread(target=self._take_up_sync, args=(id_,), name=f"saga {id_}", daemon=True).start()
