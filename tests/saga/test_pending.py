@@ -199,10 +199,13 @@ def test_a_loop_that_is_gone_disturbs_nobody(backend: str) -> None:
     gone: Pending[int] = Pending()
     there: Pending[int] = Pending()
 
+    async def ask() -> None:
+        await gone
+
     async def leave() -> None:
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(gone.__class__._come, gone)
+                tasks.start_soon(ask)
                 await until(lambda: gone.waiters)
                 scope.cancel()
 
