@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -426,8 +428,15 @@ def test_it_is_too_late_to_cancel_past_the_point_of_no_return(kit: Kit) -> None:
 
 
 @pytest.fixture
-def barkeeper(kit: Kit) -> Iterator[Process]:
+def barkeeper(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     """Another process, which runs the sagas of the kiosk, and has one under way: "s" is at its first step."""
+    looks = count()
+
+    def sleep(seconds: float) -> None:
+        assert next(looks) < 400, "it waits for what does not come"
+        clock.sleep(seconds)
+
+    monkeypatch.setattr("resilience.cli._asking.clock", SimpleNamespace(now=clock.now, sleep=sleep))
     kit.begun("s", kiosk.Mix)
     with running(kiosk.BARKEEPER, kit.path, ROOT) as process:
         assert process.says() == "shake"

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
 
 from .._core.saga.entries import (
     NOTHING,
@@ -19,13 +18,10 @@ from .._core.saga.entries import (
     Start,
     Turn,
     Undone,
-    Verb,
     read,
 )
 from ._journal import Row
 from ._wording import plain
-
-HistoryKind = Literal["began", "resumed", "step", "attempt", "turned", "undo", "parked", "asked", "ended", "unreadable"]
 
 _OUTCOMES = {"no": "no effect", "unknown": "nobody knows whether it had its effect"}
 _TURNS = {"deadline": "its time is up", "operator": "an operator said so"}
@@ -53,14 +49,14 @@ class HistoryEntry:
     """
 
     at: float
-    kind: HistoryKind
+    kind: str
     step: str | None = None
     outcome: str = ""
     error: str = ""
     value: str = ""
     attempt: int = 0
     under_way: tuple[str, ...] = ()
-    verb: Verb | None = None
+    verb: str | None = None
     who: str = ""
     reason: str = ""
 
