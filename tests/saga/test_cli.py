@@ -21,6 +21,7 @@ from msgspec import Raw
 from resilience._clock import clock
 from resilience._core.saga.entries import Record, Result, Start, Turn, write
 from resilience.cli import main
+from resilience.cli._arguments import parse
 from resilience.cli._story import story_of
 from resilience.saga import Saga, SagaFailed, SagaRunner, SagaStuck, SQLiteJournal
 from resilience.saga._compile import blueprint_of
@@ -31,8 +32,7 @@ from tests.saga.processes import Process, running
 
 ROOT = Path(__file__).parents[2]
 KIOSK = "tests.saga.kiosk"
-LATER = 10**10
-"""Seconds since 1970, in a time to come."""
+COMMANDS = ["list", "show", "cancel", "pause", "resume", "retry", "skip", "undo", "abort", "export", "check", "purge"]
 
 
 class Ran:
@@ -753,6 +753,31 @@ def test_who_interrupts_it_gets_no_traceback(kit: Kit, monkeypatch: pytest.Monke
     kit.sold(Sell(), "s")
     monkeypatch.setattr("resilience.cli._main.story_of", interrupted)
     assert kit("show", "s").code == 130
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_with_an_example_that_makes_sense(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["saga", command, "--help"])
+    told = capsys.readouterr().out
+    *_, example = told.splitlines()
+    start, _, words = example.partition("  python -m resilience ")
+    assert (start, "example:" in told) == ("", True)
+    given = parse(shlex.split(words.partition(" >")[0]))
+    assert given.command == command
+
+
+def test_the_help_of_the_kit_lists_its_commands_and_where_to_start(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["saga", "--help"])
+    told = capsys.readouterr().out
+    assert re.findall(r"(?m)^    (\w+) ", told) == COMMANDS
+    assert "python -m resilience saga show order-42" in told
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--help"])
+    assert "python -m resilience saga list" in capsys.readouterr().out
 
 
 # As a program
