@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import floor, inf
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from . import _checks, _live, _totals
 from ._ambient import ambient, require_time
@@ -410,7 +410,7 @@ def _function(cost: object) -> Callable[..., float] | None:
         raise TypeError(f"cost must be a number or a function of the call's arguments, got {cost!r}")
     if inspect.iscoroutinefunction(cost) or inspect.iscoroutinefunction(type(cost).__call__):
         raise TypeError(f"cost must be a plain function, got the coroutine function {cost!r}: it is needed at once")
-    return cost
+    return cast("Callable[..., float]", cost)
 
 
 def _lease(meter: Meter, cost: float, mark: float) -> Lease:
