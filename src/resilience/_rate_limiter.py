@@ -9,65 +9,25 @@ from, even if a fork or a sandbox has put another in its stead meanwhile.
 This module must not know what is called, and holds no lock meanwhile.
 """
 
-import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import floor, inf
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from . import _checks, _live, _totals
 from ._ambient import ambient, require_time
 from ._clock import clock
-from ._core.gcra import TICK, Flow, Place, Stage
+from ._core.gcra import TICK, Place, Stage
 from ._events import refused
 from ._lease import Ending, Guard, Lease
 from ._metrics import ERROR_TYPE, OUTCOME, POLICY_NAME, Instrument, Reading, declare
 from ._policy import Shared
+from ._rate import Rate, function_of, rates_of
 from ._rate_meter import Meter
 from ._telemetry import Waiting
 from ._traits import Role, Traits
 from ._waiters import ThreadWaiter, Waiter, task_waiter, warn_if_blocking
 from .errors import OutOfTime, RateLimited, Rejected
-
-
-class Rate:
-    """So many permits in so many seconds: `Rate(100, per=60)`.
-
-    Args:
-        limit: Permits; more than 0.
-        per: In how many seconds (or a `timedelta`). Default 1.0.
-        burst: How many there are at once after a rest; at least 1. Default: `limit`, or 1 where that is less.
-
-    Raises:
-        TypeError: A parameter is of the wrong kind.
-        ValueError: A parameter makes no sense.
-    """
-
-    __slots__ = ("burst", "limit", "per")
-
-    def __init__(self, limit: float, *, per: _checks.Seconds = 1.0, burst: float | None = None) -> None:
-        self.limit: float = _checks.number("limit", limit, above=0.0)
-        self.per: float = _checks.seconds("per", per)
-        self.burst: float = max(1.0, self.limit) if burst is None else _checks.number("burst", burst, least=1.0)
-
-    def __repr__(self) -> str:
-        return f"Rate({self.limit:g}, per={self.per:g}, burst={self.burst:g})"
-
-    def __str__(self) -> str:
-        return f"{self.limit:g} per {self.per:g} s (burst {self.burst:g})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Rate) and self._figures() == other._figures()
-
-    def __hash__(self) -> int:
-        return hash(self._figures())
-
-    def _figures(self) -> tuple[float, float, float]:
-        return self.limit, self.per, self.burst
-
-    def flow(self) -> Flow:
-        """The rate, as the machine takes it."""
-        return Flow(self.limit / self.per, self.burst)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +90,8 @@ class RateLimiter(Shared):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        self._rates = _rates(rates, per, burst)
-        self._cost = _function(cost)
+        self._rates = rates_of(rates, per, burst)
+        self._cost = function_of(cost)
         self._fixed: float | None = (
             None if self._cost else 1.0 if cost is None else _checks.number("cost", cost, least=0.0)
         )
@@ -207,7 +167,7 @@ class RateLimiter(Shared):
             TypeError: A parameter is of the wrong kind, or no rate was given.
             ValueError: A parameter makes no sense; then nothing is changed.
         """
-        new = _rates(rates, per, burst)
+        new = rates_of(rates, per, burst)
         self._fits(new)
         self._rates = new
         self.meter.alter(rate.flow() for rate in new)
@@ -387,30 +347,6 @@ class _Priced:
 
     async def aadmit(self) -> Lease:
         return await self._limiter.aadmit(self._cost)
-
-
-def _rates(given: tuple[float | Rate, ...], per: _checks.Seconds, burst: float | None) -> tuple[Rate, ...]:
-    """Rates, as the parameters say."""
-    if not given:
-        raise TypeError("at least one rate must be given, as RateLimiter(10) or RateLimiter(Rate(100, per=60))")
-    seconds = _checks.seconds("per", per)
-    if all(isinstance(rate, Rate) for rate in given) and (burst is not None or seconds != 1.0):
-        raise ValueError("per= and burst= have no effect where every rate is a Rate; write Rate(100, per=60, burst=10)")
-    return tuple(
-        rate if isinstance(rate, Rate) else Rate(_checks.number("rates", rate, above=0.0), per=seconds, burst=burst)
-        for rate in given
-    )
-
-
-def _function(cost: object) -> Callable[..., float] | None:
-    """The cost, if it is a function."""
-    if cost is None or isinstance(cost, int | float):
-        return None
-    if not callable(cost) or isinstance(cost, type):
-        raise TypeError(f"cost must be a number or a function of the call's arguments, got {cost!r}")
-    if inspect.iscoroutinefunction(cost) or inspect.iscoroutinefunction(type(cost).__call__):
-        raise TypeError(f"cost must be a plain function, got the coroutine function {cost!r}: it is needed at once")
-    return cast("Callable[..., float]", cost)
 
 
 def _lease(meter: Meter, cost: float, mark: float) -> Lease:

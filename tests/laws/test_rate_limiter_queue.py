@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from resilience._ambient import Deadline, ambient
 from resilience._clock import clock
-from resilience._rate_limiter import Rate, RateLimiter
+from resilience._rate import Rate
+from resilience._rate_limiter import RateLimiter
 from resilience.errors import OutOfTime, RateLimited, Rejected
 from resilience.testing import sandbox
 from tests.crowd import beside, nothing, until
