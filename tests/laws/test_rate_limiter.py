@@ -290,3 +290,17 @@ def test_a_forked_child_has_what_was_left_and_nobody_waits() -> None:
         limiter._after_fork()
     assert limiter.stats.waiting == 0
     assert limiter.stats.available == pytest.approx(2, abs=1e-3)
+
+
+@pytest.mark.law(38, 39)
+def test_what_came_back_by_itself_meanwhile_does_not_come_back_twice() -> None:
+    limiter = RateLimiter(Rate(1, per=10, burst=2))
+    with sandbox() as time:
+        early = limiter.admit()
+        time.advance(9)
+        limiter.admit()
+        early.release()
+        time.advance(1)
+        limiter.admit()
+        with pytest.raises(RateLimited):  # it would be the third in a second
+            limiter.admit()

@@ -396,3 +396,27 @@ def test_threads_that_wait_are_woken_one_by_one() -> None:
         pass
     assert len(done) == 30
     assert limiter.stats.waiting == 0
+
+
+@pytest.mark.law(37)
+@every_backend
+def test_who_would_be_too_late_behind_the_others_does_not_even_queue(backend: str) -> None:
+    limiter = RateLimiter(1, max_wait=1.5)
+    refused_at = list[float]()
+
+    async def caller() -> None:
+        try:
+            await limiter.aadmit()
+        except RateLimited as refusal:
+            assert refusal.retry_after == 2.0
+            refused_at.append(time.elapsed)
+
+    async def main() -> None:
+        limiter.admit()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(caller)
+            tasks.start_soon(caller)
+
+    with sandbox() as time:
+        anyio.run(main, backend=backend)
+    assert refused_at == [0.0]

@@ -145,9 +145,14 @@ class Gcra(Generic[W]):
         if self.queue and not self._empty(now):
             return None
         for gauge in self.gauges:
-            if cost > gauge.burst or gauge.due(cost) > now + TICK:
+            over = gauge.spent + cost - gauge.burst  # `due` and `at`, written out for speed
+            if over > 0.0 and (cost > gauge.burst or gauge.since + over / gauge.speed > now + TICK):
                 return None
-        self._spend(cost, now)
+        for gauge in self.gauges:
+            left = gauge.spent - (now - gauge.since) * gauge.speed
+            gauge.spent = left + cost if left > 0.0 else cost
+            gauge.since = now
+        self.total += cost
         return self.total
 
     def due(self, cost: float) -> float:
