@@ -26,7 +26,7 @@ from .._waiters import task_waiter
 from ..errors import JournalUnavailable
 from ._crew import Crew, is_a_steps_own
 from ._journal import STUCK, Journal
-from ._pending import Pending
+from ._pending import Pending, answer_of
 from ._perseverance import Perseverance
 from ._points import reached
 from ._stage import Stage
@@ -120,7 +120,7 @@ class AsyncDriver:
         trying: Perseverance | None = None
         while True:
             try:
-                return await ask(*arguments).come(self._bell)
+                return await answer_of(ask(*arguments), self._bell)
             except JournalUnavailable as error:
                 if self._left:
                     raise

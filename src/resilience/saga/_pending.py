@@ -69,25 +69,7 @@ class Pending(Generic[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         if self.answer is _OWED:
-            yield from self.come(task_waiter()).__await__()
-        return self._given()
-
-    async def come(self, waiter: AsyncioWaiter | TrioWaiter) -> T:
-        """Wait for the answer in this task, as one who has a waiter already: thousands of times a second, it counts.
-
-        Args:
-            waiter: The task's; to be woken for anything else does no harm.
-
-        Raises:
-            SagaError: What the journal answered instead.
-        """
-        if self.answer is _OWED:
-            try:
-                self._wait_as(waiter)
-                while self.answer is _OWED:
-                    await waiter.wait(None)
-            finally:
-                elsewhere.pop(waiter, None)
+            yield from answer_of(self, task_waiter()).__await__()
         return self._given()
 
     def _wait_as(self, waiter: Waiter) -> None:
@@ -99,6 +81,24 @@ class Pending(Generic[T]):
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+
+async def answer_of(pending: Pending[T], waiter: AsyncioWaiter | TrioWaiter) -> T:
+    """Wait for an answer, as `await` does, for a task that has a waiter already: it need not be made each time.
+
+    To wake the waiter for anything else does no harm.
+
+    Raises:
+        SagaError: What the journal answered instead.
+    """
+    if not pending.done:
+        try:
+            pending._wait_as(waiter)
+            while not pending.done:
+                await waiter.wait(None)
+        finally:
+            elsewhere.pop(waiter, None)
+    return pending._given()
 
 
 def settled(answer: T | Exception) -> Pending[T]:

@@ -42,9 +42,6 @@ WAITING = {Kind.MESSAGE, Kind.PAUSE}
 """Steps that have no effect of their own."""
 
 
-_NONE: frozenset[str] = frozenset()
-
-
 class Decision(NamedTuple):
     """What is to be done now.
 
@@ -255,8 +252,7 @@ class Desk:
         return Decision(entries, effects, self._to_stop(), "stuck" if stuck else "open", None)
 
     def _to_stop(self) -> frozenset[str]:
-        left_open = self.progress.left_open()
-        return frozenset(f"do:{name}" for name in left_open if self.plan.by_name[name].interrupt) if left_open else _NONE
+        return frozenset(f"do:{name}" for name in self.progress.left_open() if self.plan.by_name[name].interrupt)
 
     def _forward(self, now: float) -> Iterator[Effect]:
         progress = self.progress
