@@ -8,7 +8,7 @@ Nothing here knows how a saga is driven.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -406,10 +406,10 @@ class Process(MemoryJournal):
     def start(self, id: str, saga: str, body: bytes) -> Pending[Opened]:  # noqa: A002
         return self._at_a_point(lambda: super(Process, self).start(id, saga, body))
 
-    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:  # noqa: A002
+    def append(self, id: str, *written: Any, **heard: Any) -> Pending[None]:  # noqa: A002
         if self.hands is not None:
             self.hands.told = not self.alive
-        return self._at_a_point(lambda: super(Process, self).append(id, bodies, status))
+        return self._at_a_point(lambda: super(Process, self).append(id, *written, **heard))
 
     def _at_a_point(self, work: Callable[[], Pending[Any]]) -> Pending[Any]:
         if self.hands is None:
