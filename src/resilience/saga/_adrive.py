@@ -112,7 +112,7 @@ class AsyncDriver:
     async def _write(self, decision: Decision) -> None:
         bodies = self._stage.bodies(decision)
         reached("before", "append")
-        await self._insist(self._journal.append, self._stage.id, bodies, decision.status)
+        await self._insist(self._journal.append, self._stage.id, bodies, decision.status, self._stage.heard)
         reached("after", "append")
 
     async def _insist(self, ask: Callable[..., Pending[Any]], *arguments: object) -> Any:

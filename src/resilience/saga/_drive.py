@@ -86,7 +86,7 @@ class Driver:
         if decision.entries:
             bodies = self._stage.bodies(decision)
             reached("before", "append")
-            self._insist(partial(self._journal.append, self._stage.id, bodies, decision.status))
+            self._insist(partial(self._journal.append, self._stage.id, bodies, decision.status, self._stage.heard))
             reached("after", "append")
 
     def _insist(self, ask: Callable[[], Pending[T]]) -> T:

@@ -146,7 +146,13 @@ class Journal(ABC):
         """
 
     @abstractmethod
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:  # noqa: A002
+    def append(
+        self,
+        id: str,  # noqa: A002
+        bodies: Sequence[bytes],
+        status: str,
+        heard: int | None = None,
+    ) -> Pending[None]:
         """Write records, all or none.
 
         Args:
@@ -154,6 +160,7 @@ class Journal(ABC):
             bodies: The records.
             status: What the journal says of it from now on: "open", "stuck", or how it has ended, which ends the
                 ownership as well.
+            heard: The number of the last letter that whoever writes this has taken note of; `None`: of all.
 
         Raises:
             LostOwnership: It is not owned here, or not any more.
@@ -203,8 +210,8 @@ class Journal(ABC):
     def orphans(self, sagas: Collection[str]) -> Pending[list[str]]:
         """The ids of sagas of these classes that wait for somebody to take them up.
 
-        Those are the open ones that nobody alive owns, and the stuck ones that have a letter which nobody alive has
-        heard: one that came after the last record was written.
+        Those are the open ones that nobody alive owns, and the stuck ones that nobody alive owns and that have a letter
+        which was not `heard`.
         """
 
     @abstractmethod

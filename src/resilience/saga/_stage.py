@@ -77,6 +77,7 @@ class Stage:
         self._bound = blueprint.bind(saga, self._value_of)
         self._program = orchestrate(self.progress, clock.wall(), id)
         self._heard = self.progress.heard
+        self._asked = self._seen = 0
         self._taken: set[int] = set()
         self._raised: dict[str, BaseException] = {}
         self._undo_errors: list[Exception] = []
@@ -222,6 +223,7 @@ class Stage:
         waited_for = {effect.topic for effect in decision.effects if isinstance(effect, Wait)}
         found: list[Arrival] = []
         for letter in letters:
+            self._seen = max(self._seen, letter.row)
             topic = self.blueprint.plan.current(letter.topic)
             if letter.topic == CONTROL and letter.row > self._heard:
                 self._heard = letter.row
@@ -231,9 +233,16 @@ class Stage:
                 found.append(Done(f"wait:{topic}", "ok", letter.value, None, clock.wall()))
         return found
 
+    @property
+    def heard(self) -> int:
+        """The number of the last letter that needs nobody's attention any more: what it asked for is on record."""
+        return self._seen if self.progress.heard >= self._asked else self.progress.heard
+
     def _request(self, letter: Letter) -> list[Arrival]:
         try:
-            return [read_request(letter, clock.wall())]
+            request = read_request(letter, clock.wall())
+            self._asked = letter.row
+            return [request]
         except ValueError as error:
             logger.warning("saga %s: a request of %s is passed over, for it is none: %s", self.id, letter.who, error)
             return []
