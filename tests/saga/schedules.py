@@ -23,7 +23,7 @@ from resilience._clock import clock
 from resilience._core.saga.entries import Asked, End, Parked, Record, Result, Turn, read
 from resilience._core.saga.plan import Plan
 from resilience._core.saga.progress import Progress, fold
-from resilience.errors import LostOwnership, SagaError, SagaFailed, SagaStuck
+from resilience.errors import LostOwnership, SagaError, SagaFailed
 from resilience.saga import MemoryJournal, NoEffect, Opened, Pending, Saga, SagaRunner, message, pause, step
 from resilience.saga._compile import blueprint_of
 from resilience.saga._letters import write_request
@@ -439,7 +439,6 @@ class Play:
         self.told: list[BaseException | str] = []
         self.sent: list[float] = []
         self.agreed = False
-        self._patience = 0.0
         self._asked: dict[tuple[int, str], float] = {}
         self._resumed = False
         self._workers: dict[Hands, tuple[Process, Any]] = {}
@@ -566,7 +565,7 @@ class Play:
         await self.file.send(ID, "control", write_request("resume"), "ann")
 
     async def _end(self) -> None:
-        """Wait for the end; an operator has what is stuck tried again, and insists."""
+        """Wait for the end; an operator has what is stuck tried again, and asks once."""
         while not self._is_over():
             await clock.asleep(0.5)
 
@@ -574,10 +573,14 @@ class Play:
         if clock.now() - self._began > TOO_LONG:
             raise AssertionError(f"it has not ended: {self.records()}")
         status = self.status()
-        if status == "stuck" and clock.now() >= self._patience:
-            self._patience = clock.now() + 10.0
+        if status == "stuck" and self._is_answered():
             self.file.send(ID, "control", write_request("retry"), "ops").wait()
         return status in {"completed", "undone", "repaired"} and not self.world.at_work
+
+    def _is_answered(self) -> bool:
+        """Whether every request has been heard: none may be lost, whoever dies with it in hand."""
+        heard = {one.row for one in self.records() if isinstance(one, Asked)}
+        return all(letter.row in heard for letter in self.file.letters(ID).wait() if letter.topic == "control")
 
     # In threads
 
@@ -686,11 +689,7 @@ class Play:
 
     def _cause(self, progress: Progress) -> None:
         for one in self.told:
-            if (
-                isinstance(one, SagaFailed | SagaStuck)
-                and progress.turn is not None
-                and progress.turn.error is not None
-            ):
+            if isinstance(one, SagaFailed) and progress.turn is not None and progress.turn.error is not None:
                 assert progress.turn.error.message in str(one.cause), (
                     f"the first cause is lost, its caller got {one!r} (I8)"
                 )
