@@ -574,7 +574,8 @@ class Play:
             raise AssertionError(f"it has not ended: {self.records()}")
         status = self.status()
         if status == "stuck" and self._is_answered():
-            self.file.send(ID, "control", write_request("retry"), "ops").wait()
+            with suppress(SagaError):  # in threads it may have ended since
+                self.file.send(ID, "control", write_request("retry"), "ops").wait()
         return status in {"completed", "undone", "repaired"} and not self.world.at_work
 
     def _is_answered(self) -> bool:

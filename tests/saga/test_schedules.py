@@ -57,3 +57,11 @@ def test_a_world_that_loses_an_effect_is_found_out() -> None:
     play.world.kept.discard("drawn/s0")
     with pytest.raises(AssertionError, match=r"\(I1\)"):
         play.settled()
+
+
+@pytest.mark.scenario(11, 21)
+def test_what_an_operator_has_asked_of_a_stuck_saga_outlives_whoever_took_it_up() -> None:
+    fates: tuple[tuple[str, tuple[Fate, ...]], ...] = (("s0", ("dropped",)), ("s0/undo", ("dropped", "dropped")))
+    for point in range(1, 25):
+        scenario = Scenario((Part(),), fates, lasts=0.1, falls=((point, "killed"),))
+        Play(scenario, plain=True).in_threads().settled()
