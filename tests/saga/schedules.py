@@ -145,7 +145,7 @@ def scenarios(draw: st.DrawFn, plain: bool = False) -> Scenario:
         "start" if plain else draw(st.sampled_from(["start", "run"])),
         draw(st.none() | POINTS),
         None if plain else draw(st.none() | POINTS),
-        None if waits else draw(st.none() | POINTS),
+        draw(st.none() | POINTS),
         tuple(draw(st.lists(POINTS, min_size=1 if endless else 0, max_size=2))) if waits else (),
     )
 

@@ -347,6 +347,19 @@ async def test_a_message_that_comes_twice_is_one_and_another_in_its_place_is_ref
 
 @pytest.mark.scenario(31)
 @pytest.mark.anyio
+async def test_a_message_that_comes_with_a_pause_is_told_after_it() -> None:
+    journal = MemoryJournal()
+    with sandbox():
+        handle = await Ask().start(7, id="one", journal=journal)
+        await until(lambda: len(journal.read("one").wait() or []) == 2)
+        journal.send("one", "control", write_request("pause"), "me").wait()
+        Ask.approval.send_sync("one", "yes", journal=journal)
+        await handle.resume()
+        assert await handle.result() == "yes"
+
+
+@pytest.mark.scenario(31)
+@pytest.mark.anyio
 async def test_a_message_after_the_end_is_refused_with_a_reason() -> None:
     journal = MemoryJournal()
     saga = Ask()

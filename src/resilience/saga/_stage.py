@@ -78,7 +78,6 @@ class Stage:
         self._program = orchestrate(self.progress, clock.wall(), id)
         self._heard = self.progress.heard
         self._asked = self._seen = 0
-        self._taken: set[int] = set()
         self._raised: dict[str, BaseException] = {}
         self._undo_errors: list[Exception] = []
 
@@ -219,7 +218,11 @@ class Stage:
     # Letters
 
     def arrivals(self, letters: Iterable[Letter], decision: Decision) -> list[Arrival]:
-        """What letters mean: requests that were not heard before, and messages that are waited for."""
+        """What letters mean: requests that were not heard before, and messages that are waited for.
+
+        A message may be told more than once: the program passes over what it does not wait for, be it that the message
+        was told before, or that a pause came before it.
+        """
         waited_for = {effect.topic for effect in decision.effects if isinstance(effect, Wait)}
         found: list[Arrival] = []
         for letter in letters:
@@ -228,8 +231,7 @@ class Stage:
             if letter.topic == CONTROL and letter.row > self._heard:
                 self._heard = letter.row
                 found += self._request(letter)
-            elif topic in waited_for and letter.row not in self._taken:
-                self._taken.add(letter.row)
+            elif topic in waited_for:
                 found.append(Done(f"wait:{topic}", "ok", letter.value, None, clock.wall()))
         return found
 
