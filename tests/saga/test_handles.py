@@ -373,6 +373,48 @@ async def test_a_message_after_the_end_is_refused_with_a_reason() -> None:
         await Ask.approval.send("two", "yes", journal=journal)
 
 
+class Wavering(MemoryJournal):
+    """Whoever has paused the saga does so again, as soon as the first pause is written."""
+
+    again = True
+
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:  # noqa: A002
+        written = super().append(id, bodies, status, heard)
+        if self.again and any(b'"pause"' in body for body in bodies):
+            self.again = False
+            self.send(id, "control", write_request("pause"), "me").wait()
+        return written
+
+
+@pytest.mark.anyio
+async def test_requests_are_heard_in_their_order() -> None:
+    saga, journal = Trip(anyio.Event()), Wavering()
+    handle = await saga.start(7, id="one", journal=journal)
+    await until(lambda: saga.calls == ["book"])
+    for verb in ("pause", "resume"):
+        journal.send("one", "control", write_request(verb), "me").wait()
+    assert saga.booking is not None
+    saga.booking.set()
+    with sandbox():
+        await some_looks()
+        assert (await handle.status()).state == "paused"
+    assert saga.calls == ["book"]
+
+
+def test_requests_are_heard_in_their_order_in_plain_code() -> None:
+    journal = Wavering()
+
+    def asked() -> None:
+        for verb in ("pause", "resume"):
+            journal.send("one", "control", write_request(verb), "me").wait()
+
+    saga = PlainTrip(asked)
+    with sandbox():
+        handle = saga.start_sync(7, id="one", journal=journal)
+        handle.resume()  # of the second pause: had that been heard before it, the saga would have ended
+        assert handle.result() == 70
+
+
 @pytest.mark.anyio
 async def test_a_message_that_does_not_come_in_time_turns_the_saga() -> None:
     saga, journal = Ask(), MemoryJournal()

@@ -7,7 +7,7 @@ import anyio.lowlevel
 import pytest
 from msgspec import Raw
 
-from resilience._core.saga.entries import Result, Start, write
+from resilience._core.saga.entries import Asked, Result, Start, write
 from resilience.saga import MemoryJournal, Saga, SagaRunner, step
 from resilience.saga._compile import blueprint_of
 from resilience.saga._letters import write_request
@@ -68,13 +68,16 @@ def left(why: str) -> MemoryJournal:
     within = 60.0 if why == "its time is over" else None
     journal.start("one", plan.saga, write(Start(plan.saga, Raw(b"7"), plan.shape, within))).wait()
     journal.append("one", [write(Result("reserve", "ok", Raw(b"7")))], "open").wait()
-    if why == "somebody cancels it":
+    if why == "it is paused, and then cancelled":
+        row = journal.send("one", "control", write_request("pause"), "ops").wait()
+        journal.append("one", [write(Asked("pause", row))], "open").wait()
+    if why != "its time is over":
         journal.send("one", "control", write_request("cancel"), "ops").wait()
     journal.die()
     return journal.process()
 
 
-WHY = ["its time is over", "somebody cancels it"]
+WHY = ["its time is over", "somebody cancels it", "it is paused, and then cancelled"]
 
 
 @pytest.mark.scenario(4, 13, 17)

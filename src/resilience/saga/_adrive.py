@@ -47,6 +47,7 @@ class AsyncDriver:
         self._crew = crew
         self._context = copy_context()
         self._inbox: deque[Arrival | BaseException] = deque()
+        self._post: deque[Arrival] = deque()
         self._under_way: dict[str, Callable[[], object]] = {}
         self._cancellable: set[str] = set()
         self._entered: set[str] = set()
@@ -84,7 +85,7 @@ class AsyncDriver:
 
     @property
     def _has_news(self) -> bool:
-        return bool(self._inbox) or self._mail or self._left
+        return bool(self._inbox or self._post) or self._mail or self._left
 
     async def drive(self) -> None:
         """Go on until it has ended, is stuck, or is left.
@@ -94,7 +95,7 @@ class AsyncDriver:
             LostOwnership: Another process has taken it over.
         """
         decision = self._stage.begin()
-        self._inbox += self._stage.arrivals(self._stage.letters, decision)
+        self._post += self._stage.arrivals(self._stage.letters, decision)
         await self._follow(decision)
 
     async def _follow(self, decision: Decision) -> None:
@@ -196,12 +197,11 @@ class AsyncDriver:
 
     async def _next(self, decision: Decision) -> Arrival | None:
         """What comes first; `None` if it is left."""
-        while self._mail or not self._inbox:
+        while self._mail or not (self._post or self._inbox):
             if self._mail:
                 self._mail = False
                 letters = await self._insist(self._journal.letters, self._stage.id)
-                # Before what came of the step: once that is told, the next one counts as begun.
-                self._inbox.extendleft(reversed(self._stage.arrivals(letters, decision)))
+                self._post += self._stage.arrivals(letters, decision)
             elif self._left or (decision.status == STUCK and self._sure):
                 return None
             elif decision.status == STUCK:
@@ -209,7 +209,8 @@ class AsyncDriver:
             else:
                 await self._bell.wait(None)
         self._sure = False
-        arrival = self._inbox.popleft()
+        # Letters first, in their order: once it is told what came of a step, the next one counts as begun.
+        arrival = self._post.popleft() if self._post else self._inbox.popleft()
         if isinstance(arrival, BaseException):
             raise arrival
         if not isinstance(arrival, Request):  # not before it is told: until then it must not count as never started

@@ -73,7 +73,6 @@ class Stage:
         self._resumed = () if resumed is None else (resumed,)
         rows = [(row.at, read(row.body)) for row in opened.rows]
         self.progress = fold(blueprint.plan, [*rows, *((clock.wall(), one) for one in self._resumed)])
-        self._perhaps = {f"do:{name}" for name in self.progress.ready()} if resumed is not None else set[str]()
         self._bound = blueprint.bind(saga, self._value_of)
         self._program = orchestrate(self.progress, clock.wall(), id)
         self._heard = self.progress.heard
@@ -165,8 +164,8 @@ class Stage:
         return self._succeeded(do, result)
 
     def never_started(self, key: str) -> Done:
-        """What comes of a call that was stopped before it began here; another run may have begun it."""
-        return Done(key, "unknown" if key in self._perhaps else "no", None, None, clock.wall())
+        """What comes of a call that was stopped before it began here."""
+        return Done(key, "unstarted", None, None, clock.wall())
 
     def function(self, do: Do) -> Function:
         """What is to be called."""
