@@ -253,8 +253,8 @@ class Mortal(SQLiteJournal):
         self._writer._ledger.resign()
         self._owners.leave()
 
-    def append(self, id: str, bodies: Any, status: str, heard: int | None = None) -> Pending[None]:  # noqa: A002
-        return super().append(id, bodies, status, heard) if self.alive else refused(LostOwnership("", id, "it was killed"))
+    def append(self, id: str, bodies: Any, *rest: Any) -> Pending[None]:  # noqa: A002
+        return super().append(id, bodies, *rest) if self.alive else refused(LostOwnership("", id, "it was killed"))
 
 
 @pytest.fixture

@@ -60,27 +60,17 @@ class Pending(Generic[T]):
         if self.answer is _OWED:
             waiter = ThreadWaiter()
             try:
-                self._wait_as(waiter)
+                _note(self, waiter)
                 while self.answer is _OWED:
                     waiter.wait(None)
             finally:
                 elsewhere.pop(waiter, None)
-        return self._given()
+        return _given(self)
 
     def __await__(self) -> Generator[Any, Any, T]:
         if self.answer is _OWED:
             yield from answer_of(self, task_waiter()).__await__()
-        return self._given()
-
-    def _wait_as(self, waiter: Waiter) -> None:
-        if not self.timed:
-            elsewhere[waiter] = None
-        self.waiters.append(waiter)
-
-    def _given(self) -> T:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        return _given(self)
 
 
 async def answer_of(pending: Pending[T], waiter: AsyncioWaiter | TrioWaiter) -> T:
@@ -93,12 +83,24 @@ async def answer_of(pending: Pending[T], waiter: AsyncioWaiter | TrioWaiter) -> 
     """
     if not pending.done:
         try:
-            pending._wait_as(waiter)
+            _note(pending, waiter)
             while not pending.done:
                 await waiter.wait(None)
         finally:
             elsewhere.pop(waiter, None)
-    return pending._given()
+    return _given(pending)
+
+
+def _note(pending: Pending[Any], waiter: Waiter) -> None:
+    if not pending.timed:
+        elsewhere[waiter] = None
+    pending.waiters.append(waiter)
+
+
+def _given(pending: Pending[T]) -> T:
+    if isinstance(pending.answer, Exception):
+        raise pending.answer
+    return pending.answer
 
 
 def settled(answer: T | Exception) -> Pending[T]:
