@@ -8,7 +8,8 @@ import pytest
 
 from resilience._clock import clock
 from resilience.errors import LostOwnership
-from resilience.saga import MemoryJournal, Saga, SagaRunner, Summary, step
+from resilience.saga import MemoryJournal, Saga, SagaRunner, Summary, message, step
+from resilience.saga._beginning import Beginning
 from resilience.saga._letters import write_request
 from resilience.testing import sandbox
 from tests.saga.trips import Failing, PlainTrip, Trip, some_looks, status_of, until
@@ -234,3 +235,34 @@ def test_a_runner_in_a_thread_tells_of_ends_as_well() -> None:
     with sandbox(), SagaRunner(journal, PlainTrip(), on_end=hears):
         assert twice.wait(30)
     assert ann.told == [("one", "completed"), ("one", "completed")]
+
+
+class Waiting(Saga[int, str]):
+    """Waits for an answer, in plain code."""
+
+    @step(undo=None)
+    def ask(self, number: int) -> int:
+        return number
+
+    answer = message(str)
+
+    @step
+    def hear(self, answer: str) -> str:
+        return answer
+
+
+def test_leaving_the_block_in_plain_code_leaves_its_sagas_to_others() -> None:
+    journal = MemoryJournal()
+    left = Beginning(Waiting(), 7, "one", None)
+    journal.start(left.id, left.name, left.body).wait()
+    journal.die()
+    first, second = journal.process(), journal.process()
+    with sandbox():
+        with SagaRunner(first, Waiting()):
+            handle = Waiting.handle_sync("one", journal=first)
+            while handle.status().state != "waiting":
+                clock.sleep(0.1)
+        assert first.orphans({"Waiting"}).wait() == ["one"]
+        with SagaRunner(second, Waiting()):
+            Waiting.answer.send_sync("one", "yes", journal=second)
+            assert handle.result() == "yes"
