@@ -61,6 +61,11 @@ class Driver:
         self._inbox.append(request)
         self._bell.wake()
 
+    @property
+    def _may_leave(self) -> bool:
+        """Whether it is to let go, and no call is under way: threads cannot be stopped, and are awaited."""
+        return self._left and not self._under_way
+
     def drive(self) -> None:
         """Go on until it has ended, is stuck, or is left.
 
@@ -72,11 +77,11 @@ class Driver:
         self._post += self._stage.arrivals(self._stage.letters, decision)
         while True:
             self._write(decision)
-            if self._left or decision.ended is not None:
+            if self._may_leave or decision.ended is not None:
                 return
             self._mail |= any(isinstance(effect, Wait) for effect in decision.effects)
             self._look_at_the_clock(decision)
-            if not (self._post or self._inbox):  # else a call that is over, and not told yet, would be made again
+            if not (self._post or self._inbox or self._left):  # what is over, and not told yet, is not done again
                 self._start(decision)
             arrival = self._next(decision)
             if arrival is None:
@@ -135,7 +140,7 @@ class Driver:
                 self._mail = False
                 letters = self._insist(partial(self._journal.letters, self._stage.id))
                 self._post += self._stage.arrivals(letters, decision)
-            elif self._left or (decision.status == STUCK and self._sure):
+            elif self._may_leave or (decision.status == STUCK and self._sure):
                 return None
             elif decision.status == STUCK:
                 self._sure = self._mail = True  # one more look: what came before it was written down is not told again
