@@ -146,8 +146,12 @@ class AsyncDriver:
                 self._stop(key)
             elif key not in self._stopped:
                 self._inbox.append(self._stage.never_started(key))
-        for key, effect in wanted.items():
-            if key not in self._under_way and key not in decision.stop:
+        new = [effect for key, effect in wanted.items() if key not in self._under_way and key not in decision.stop]
+        for effect in new:
+            if not isinstance(effect, Do):
+                self._begin(effect)
+        for effect in new:
+            if isinstance(effect, Do) and not (self._post or self._inbox):  # what is known by now may turn the saga
                 self._begin(effect)
 
     def _stop(self, key: str) -> None:
@@ -165,7 +169,12 @@ class AsyncDriver:
             case Do(key):
                 self._note(effect, self._crew.start(partial(self._call_there, effect)))
             case Sleep(key):
-                self._under_way[key] = self._crew.start(partial(self._sleep, effect))
+                left = min(max(effect.due - clock.wall(), 0.0), effect.seconds)
+                if left > 0:
+                    self._under_way[key] = self._crew.start(partial(self._sleep, key, left))
+                else:
+                    self._under_way[key] = _nothing
+                    self._elapsed(key)
             case Wait(key):
                 self._under_way[key] = _nothing
                 self._mail = True  # it may have come long before
@@ -189,9 +198,12 @@ class AsyncDriver:
             ours = do.key in self._stopped or is_a_steps_own(error)
             return self._stage.failed(do, error) if ours else error
 
-    async def _sleep(self, sleep: Sleep) -> None:
-        await clock.asleep(min(max(sleep.due - clock.wall(), 0.0), sleep.seconds))
-        elapsed = Elapsed(sleep.key, clock.wall())
+    async def _sleep(self, key: str, seconds: float) -> None:
+        await clock.asleep(seconds)
+        self._elapsed(key)
+
+    def _elapsed(self, key: str) -> None:
+        elapsed = Elapsed(key, clock.wall())
         self._mail |= elapsed.for_message
         self._arrive(elapsed)
 
@@ -224,7 +236,7 @@ class AsyncDriver:
         if len(decision.effects) != 1 or self._under_way or self._has_news:
             return None
         effect = decision.effects[0]
-        return effect if isinstance(effect, Do) else None
+        return effect if isinstance(effect, Do) and effect.key not in decision.stop else None
 
     async def _call_here(self, do: Do, decision: Decision) -> Arrival | None:
         """Make a call in this task; `None` if another one has taken the driver's place, and done the rest."""
@@ -297,4 +309,4 @@ class _Relief:
 
 
 def _nothing() -> None:
-    """A message that is no longer waited for needs no stopping."""
+    """There is nothing to be stopped: a message that is no longer waited for, a time that is over."""
