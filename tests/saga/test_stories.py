@@ -306,6 +306,31 @@ class Handover(Saga[str, str]):
 
 
 @dataclass
+class Patient(Saga[str, str]):
+    """It waits for as long as it takes, on an event loop."""
+
+    world: World = field(default_factory=World)
+
+    @step
+    async def reserve(self, order: str) -> str:
+        return self.world.do(self.key)
+
+    @reserve.undo
+    async def release(self) -> None:
+        self.world.undo(self.key)
+
+    approval = message(int)
+
+    @step
+    async def charge(self, reserve: str, approval: int) -> str:
+        return self.world.do(self.key)
+
+    @charge.undo
+    async def refund(self) -> None:
+        self.world.undo(self.key)
+
+
+@dataclass
 class NestingHandover(Saga[str, str]):
     world: World = field(default_factory=World)
 
@@ -378,6 +403,13 @@ def test_every_story_of_a_saga_inside_that_begins_with_a_wait_without_limit_ends
     well_told(stories, 300)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_wait_without_limit_on_an_event_loop_ends_with_its_process_and_goes_on_in_the_next(backend: str) -> None:
+    teller = Teller[Any](Patient, "order", None, backend, mail_for("", blueprint_of(Patient), {"approval": 3}))
+    for story in (Story(), Story(mail=(("approval", "early"),))):
+        assert {telling.outcome for telling in with_cuts(teller, story, 1)} == {"completed"}
+
+
 def test_a_message_that_is_not_given_never_comes_and_a_limit_turns_the_saga() -> None:
     assert set(check_saga(Asking, "order", audit=in_order, most=SOME).ends) == {"undone"}
 
@@ -402,6 +434,11 @@ def test_a_message_comes_in_every_way_and_only_without_it_the_saga_turns(
         "message 'approval' comes too late": "undone",
         "message 'approval' comes never": "undone",
     }
+
+
+def test_a_message_that_nothing_precedes_cannot_be_early() -> None:
+    ways = mail_for("Handover", blueprint_of(Handover), {"signature": "ann"}).ways_to_come("signature")
+    assert [*ways] == ["again and again"]
 
 
 def test_a_message_without_a_limit_always_comes_and_is_early_only_where_something_precedes_it() -> None:
