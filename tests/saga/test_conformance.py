@@ -404,9 +404,11 @@ class PurgesWhatIsNew(Memory):
 
 @breaks("purges")
 class KeepsLetters(Memory):
+    stores: ClassVar[list[Any]] = []  # held, so that none has the number of another that is gone
     kept: ClassVar[dict[int, dict[str, list[Letter]]]] = {}
 
     def purge(self, *, before: float, statuses: Collection[str] = ()) -> Pending[int]:
+        self.stores.append(self._store)
         kept = self.kept.setdefault(builtins.id(self._store), {})
         kept.update((id_, file.letters) for id_, file in self._store.files.items())
         return super().purge(before=before, statuses=statuses)
