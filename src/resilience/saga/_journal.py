@@ -280,15 +280,32 @@ def checked_id(id: str) -> str:  # noqa: A002 - it is the saga's id
     return id
 
 
-def checked_size(body: bytes, most: int) -> bytes:
-    """A record, if it is not too large.
+def checked_journal(journal: Journal) -> Journal:
+    """A journal, if it is one.
+
+    Raises:
+        TypeError: It is something else: a path, perhaps.
+    """
+    if not isinstance(journal, Journal):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise TypeError(f"journal must be a Journal, got {journal!r}; for a file, SQLiteJournal(path) makes one")
+    return journal
+
+
+def checked_size(body: bytes, most: int, room: int = 0) -> bytes:
+    """A record, or what comes into one, if it is not too large.
+
+    Args:
+        body: The record, or the value in it.
+        most: The most bytes of a record.
+        room: Bytes to be kept free for what else is in it.
 
     Raises:
         ValueError: It is.
     """
-    if len(body) > most:
+    if len(body) + room > most:
+        with_room = f" ({len(body):,} of the value, and {room:,} kept free for what is said of it)" if room else ""
         raise ValueError(
-            f"a record of {len(body):,} bytes is more than the {most:,} that this journal takes (largest=); keep large "
-            "values elsewhere, and their address in the saga"
+            f"a record of {len(body) + room:,} bytes{with_room} is more than the {most:,} that this journal takes "
+            "(largest=); keep large values elsewhere, and their address in the saga"
         )
     return body

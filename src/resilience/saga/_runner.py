@@ -29,7 +29,7 @@ from ._conduct import conduct, conduct_sync
 from ._definition import Saga
 from ._drive import Driver
 from ._engine import engine_of
-from ._journal import STUCK, Journal, Opened, Row, Summary, checked_id
+from ._journal import STUCK, Journal, Opened, Row, Summary, checked_id, checked_journal
 from ._pending import Pending, settled
 from ._stage import Stage
 
@@ -63,8 +63,9 @@ class SagaRunner:
         only: The ids of those that are taken up. Default: whichever wait.
 
     Raises:
-        TypeError: One of the sagas is wrong; or, for `with`, has coroutine functions. Or `only` is a text.
-        ValueError: Two of them have one name. Or one of `only` is no id.
+        TypeError: `journal` is none, or one of the sagas is none, or wrong; or, for `with`, has coroutine functions. Or
+            `only` is a text.
+        ValueError: There is none, or two of them have one name. Or one of `only` is no id.
     """
 
     def __init__(
@@ -75,9 +76,13 @@ class SagaRunner:
         most: int = 100,
         only: Collection[str] | None = None,
     ) -> None:
-        self._journal = journal
+        self._journal = checked_journal(journal)
         self._sagas: dict[str, tuple[Blueprint, Saga[Any, Any]]] = {}
+        if not sagas:
+            raise ValueError("a SagaRunner needs an object of each class that it is to run, got none")
         for saga in sagas:
+            if not isinstance(saga, Saga):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+                raise TypeError(f"a SagaRunner takes objects of saga classes, with their clients, got {saga!r}")
             blueprint = blueprint_of(type(saga))
             if blueprint.plan.saga in self._sagas:
                 raise ValueError(f"two sagas are called {blueprint.plan.saga!r}; give one of the classes another name=")

@@ -190,7 +190,7 @@ class Stage:
             compensations.add((self.blueprint.plan.saga, do.step, "success"))
             return Done(do.key, "ok", None, None, clock.wall())
         try:
-            value = checked_size(self._bound.keep(do.step, result), self.largest - FRAME)
+            value = checked_size(self._bound.keep(do.step, result), self.largest, FRAME)
             return Done(do.key, "ok", value, None, clock.wall())
         except Exception as error:  # noqa: BLE001 - it had its effect, and its result cannot be kept
             error.add_note(f"step {do.step!r} has succeeded, but its result cannot be kept in the journal")
