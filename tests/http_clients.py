@@ -30,7 +30,8 @@ class Client:
     """One library, sync or on one event loop.
 
     Attributes:
-        get: A plain or a coroutine function of a URL and a limit in seconds.
+        get: A plain or a coroutine function of a URL and the most seconds without an answer. Connecting has all the time
+            it needs, where a client tells the two apart: a busy machine may be slow to connect, and that is another error.
         backend: The event loop of a coroutine function.
     """
 
@@ -48,7 +49,8 @@ class Client:
 
 def of_httpx(library: Any) -> Client:
     def get(url: str, seconds: float) -> Any:
-        with library.Client(verify=TLS, timeout=seconds, follow_redirects=True, trust_env=False) as client:
+        timeout = library.Timeout(PATIENT, read=seconds)
+        with library.Client(verify=TLS, timeout=timeout, follow_redirects=True, trust_env=False) as client:
             return client.get(url)
 
     return Client(get)
@@ -56,7 +58,8 @@ def of_httpx(library: Any) -> Client:
 
 def of_async_httpx(library: Any, backend: str) -> Client:
     async def get(url: str, seconds: float) -> Any:
-        async with library.AsyncClient(verify=TLS, timeout=seconds, follow_redirects=True, trust_env=False) as client:
+        timeout = library.Timeout(PATIENT, read=seconds)
+        async with library.AsyncClient(verify=TLS, timeout=timeout, follow_redirects=True, trust_env=False) as client:
             return await client.get(url)
 
     return Client(get, backend)
@@ -66,7 +69,7 @@ def of_requests() -> Client:
     def get(url: str, seconds: float) -> Any:
         with requests.Session() as session:
             session.trust_env = False
-            return session.get(url, timeout=seconds)
+            return session.get(url, timeout=(PATIENT, seconds))
 
     return Client(get)
 
@@ -74,7 +77,7 @@ def of_requests() -> Client:
 def of_urllib3() -> Client:
     def get(url: str, seconds: float) -> Any:
         with urllib3.PoolManager() as pool:
-            return pool.request("GET", url, timeout=seconds, retries=False)
+            return pool.request("GET", url, timeout=urllib3.Timeout(connect=PATIENT, read=seconds), retries=False)
 
     return Client(get)
 
@@ -94,9 +97,9 @@ def of_urllib() -> Client:
     return Client(get)
 
 
-def of_aiohttp(*limits: str) -> Client:
+def of_aiohttp(limit: str) -> Client:
     async def get(url: str, seconds: float) -> Any:
-        timeout = aiohttp.ClientTimeout(**dict.fromkeys(limits, seconds))
+        timeout = aiohttp.ClientTimeout(**{limit: seconds})
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
             await response.read()
             return response
@@ -114,7 +117,7 @@ CLIENTS: dict[str, Client] = {
     "requests": of_requests(),
     "urllib3": of_urllib3(),
     "urllib": of_urllib(),
-    "aiohttp": of_aiohttp("sock_connect", "sock_read"),
+    "aiohttp": of_aiohttp("sock_read"),
     "aiohttp-total": of_aiohttp("total"),
 }
 

@@ -93,7 +93,7 @@ class KeepsText(Memory):
 
 @breaks("records_are_bytes")
 class DropsTheEmpty(Memory):
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:
         return super().append(id, [body for body in bodies if body], status)
 
 
@@ -114,7 +114,7 @@ class TakesAnyId(Memory):
 
 @breaks("appends_are_atomic")
 class OneByOne(Memory):
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:
         for body in bodies[:-1]:
             super().append(id, [body], status)
         return super().append(id, bodies[-1:], status)
@@ -128,7 +128,7 @@ class LastInFirstOut(Memory):
         super().__init__()
         self.stack: list[tuple[Any, ...]] = []
 
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:
         self.stack.append((id, bodies, status))
         journal = self
 
@@ -155,11 +155,11 @@ class LastInFirstOut(Memory):
 class SpoilsTheNext(Memory):
     spoilt: Exception | None = None
 
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:
         if self.spoilt is not None:
             done, self.spoilt = settled(self.spoilt), None
             return done
-        done = super().append(id, bodies, status)
+        done = super().append(id, bodies, status, heard)
         self.spoilt = done.answer if isinstance(done.answer, LostOwnership) else None
         return done
 
@@ -195,11 +195,11 @@ class TakesOverInSilence(Memory):
 class HasNoFence(Memory):
     """Whoever has owned a saga once may write to it."""
 
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:
         file = self._store.files.get(id)
         if file is not None and id in self.owned:
             file.owner = self
-        return super().append(id, bodies, status)
+        return super().append(id, bodies, status, heard)
 
     def start(self, id: str, saga: str, body: bytes) -> Pending[Opened]:
         opened = super().start(id, saga, body)
@@ -221,11 +221,11 @@ class WritesFromTheGrave(Memory):
         super().die()
         self._killed = False
 
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:
         file = self._store.files.get(id)
         if not self.alive and file is not None:
             file.rows += [Row(0.0, body) for body in bodies]
-        return super().append(id, bodies, status)
+        return super().append(id, bodies, status, heard)
 
 
 @breaks("the_dead_own_nothing")
@@ -283,8 +283,8 @@ class LooksThenTakesOver(Memory):
 
 @breaks("the_end_is_the_end")
 class OwnsWhatHasEnded(Memory):
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:
-        done = super().append(id, bodies, status)
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:
+        done = super().append(id, bodies, status, heard)
         if status in ENDED and not isinstance(done.answer, Exception):
             self._store.files[id].owner = self
         return done
@@ -404,9 +404,11 @@ class PurgesWhatIsNew(Memory):
 
 @breaks("purges")
 class KeepsLetters(Memory):
+    stores: ClassVar[list[Any]] = []  # held, so that none has the number of another that is gone
     kept: ClassVar[dict[int, dict[str, list[Letter]]]] = {}
 
     def purge(self, *, before: float, statuses: Collection[str] = ()) -> Pending[int]:
+        self.stores.append(self._store)
         kept = self.kept.setdefault(builtins.id(self._store), {})
         kept.update((id_, file.letters) for id_, file in self._store.files.items())
         return super().purge(before=before, statuses=statuses)
@@ -556,6 +558,14 @@ class LeavesTheStuckAlone(Memory):
     def orphans(self, sagas: Collection[str]) -> Pending[list[str]]:
         open_ones = {summary.id for summary in self.list(status={OPEN}).wait()}
         return settled([id_ for id_ in super().orphans(sagas).wait() if id_ in open_ones])
+
+
+@breaks("stuck_ones_wait_for_letters")
+class HearsAll(Memory):
+    """Whatever has come before a record, whoever wrote it is taken to have known."""
+
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:
+        return super().append(id, bodies, status)
 
 
 @breaks("stuck_ones_wait_for_letters")

@@ -1,6 +1,7 @@
 """A saga from outside: how it stands, what may be asked of it, and the messages that it waits for."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -8,8 +9,9 @@ import anyio.lowlevel
 import pytest
 
 from resilience._clock import clock
+from resilience._core.saga.entries import Verb
 from resilience.errors import MessageRefused, SagaError, SagaFailed, SagaStuck, UnknownSaga
-from resilience.saga import MemoryJournal, Saga, SagaRunner, SagaStatus, message, nested, pause, step
+from resilience.saga import MemoryJournal, Pending, Saga, SagaRunner, SagaStatus, message, nested, pause, step
 from resilience.saga._letters import write_request
 from resilience.testing import sandbox
 from tests.saga.trips import PlainTrip, Trip, some_looks, status_of, until
@@ -192,6 +194,7 @@ class Sticky(Saga[int, int]):
     """Its undo, which has one attempt, is interrupted the first time."""
 
     journal: MemoryJournal
+    letters: tuple[Verb, ...] = ("retry",)
     calls: list[str] = field(default_factory=list[str])
 
     @step
@@ -210,9 +213,10 @@ class Sticky(Saga[int, int]):
         raise RuntimeError("no")
 
     async def _write_unnoticed(self) -> None:
-        """Another process sends a letter, of which this one has not been told yet."""
+        """Another process sends letters, of which this one has not been told yet."""
         watchers, self.journal._watchers = self.journal._watchers, []
-        await self.journal.process().send("one", "control", write_request("retry"), "ops")
+        for verb in self.letters:
+            await self.journal.process().send("one", "control", write_request(verb), "ops")
         self.journal._watchers = watchers
 
 
@@ -227,6 +231,37 @@ async def test_a_retry_that_comes_as_the_saga_gets_stuck_is_heard() -> None:
                 await saga.run(7, id="one", journal=journal)
             await some_looks()
     assert (saga.calls, status_of(journal)) == (["unbook"] * 2, ["undone"])
+
+
+class DyingWhenStuck(MemoryJournal):
+    """The process is killed as soon as it has written so often that a saga is stuck."""
+
+    times = 1
+
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:  # noqa: A002
+        written = super().append(id, bodies, status, heard)
+        self.times -= status == "stuck"
+        if not self.times:
+            self.die()
+        return written
+
+
+@pytest.mark.scenario(11)
+@pytest.mark.parametrize("letters", [("retry",), ("resume", "retry")], ids=len)
+@pytest.mark.anyio
+async def test_a_retry_that_comes_as_the_saga_gets_stuck_is_heard_though_the_process_dies_then(
+    letters: tuple[Verb, ...],
+) -> None:
+    journal = DyingWhenStuck()
+    journal.times = len(letters)
+    saga = Sticky(journal, letters)
+    with sandbox():
+        with pytest.raises(SagaError):
+            await saga.run(7, id="one", journal=journal)
+        other = journal.process()
+        async with SagaRunner(other, saga):
+            await some_looks()
+    assert (saga.calls, status_of(other)) == (["unbook"] * 2, ["undone"])
 
 
 @pytest.mark.scenario(11)
@@ -312,6 +347,19 @@ async def test_a_message_that_comes_twice_is_one_and_another_in_its_place_is_ref
 
 @pytest.mark.scenario(31)
 @pytest.mark.anyio
+async def test_a_message_that_comes_with_a_pause_is_told_after_it() -> None:
+    journal = MemoryJournal()
+    with sandbox():
+        handle = await Ask().start(7, id="one", journal=journal)
+        await until(lambda: len(journal.read("one").wait() or []) == 2)
+        journal.send("one", "control", write_request("pause"), "me").wait()
+        Ask.approval.send_sync("one", "yes", journal=journal)
+        await handle.resume()
+        assert await handle.result() == "yes"
+
+
+@pytest.mark.scenario(31)
+@pytest.mark.anyio
 async def test_a_message_after_the_end_is_refused_with_a_reason() -> None:
     journal = MemoryJournal()
     saga = Ask()
@@ -323,6 +371,48 @@ async def test_a_message_after_the_end_is_refused_with_a_reason() -> None:
         await Ask.approval.send("one", "yes", journal=journal)
     with pytest.raises(UnknownSaga):
         await Ask.approval.send("two", "yes", journal=journal)
+
+
+class Wavering(MemoryJournal):
+    """Whoever has paused the saga does so again, as soon as the first pause is written."""
+
+    again = True
+
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:  # noqa: A002
+        written = super().append(id, bodies, status, heard)
+        if self.again and any(b'"pause"' in body for body in bodies):
+            self.again = False
+            self.send(id, "control", write_request("pause"), "me").wait()
+        return written
+
+
+@pytest.mark.anyio
+async def test_requests_are_heard_in_their_order() -> None:
+    saga, journal = Trip(anyio.Event()), Wavering()
+    handle = await saga.start(7, id="one", journal=journal)
+    await until(lambda: saga.calls == ["book"])
+    for verb in ("pause", "resume"):
+        journal.send("one", "control", write_request(verb), "me").wait()
+    assert saga.booking is not None
+    saga.booking.set()
+    with sandbox():
+        await some_looks()
+        assert (await handle.status()).state == "paused"
+    assert saga.calls == ["book"]
+
+
+def test_requests_are_heard_in_their_order_in_plain_code() -> None:
+    journal = Wavering()
+
+    def asked() -> None:
+        for verb in ("pause", "resume"):
+            journal.send("one", "control", write_request(verb), "me").wait()
+
+    saga = PlainTrip(asked)
+    with sandbox():
+        handle = saga.start_sync(7, id="one", journal=journal)
+        handle.resume()  # of the second pause: had that been heard before it, the saga would have ended
+        assert handle.result() == 70
 
 
 @pytest.mark.anyio

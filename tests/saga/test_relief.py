@@ -68,9 +68,9 @@ async def test_news_between_two_steps_starts_no_second_driver() -> None:
     class Nosy(MemoryJournal):
         """Rings whenever something is written."""
 
-        def append(self, id: str, bodies: Any, status: str) -> Any:  # noqa: A002
+        def append(self, id: str, bodies: Any, status: str, heard: int | None = None) -> Any:  # noqa: A002
             self.send(id, "control", b"{}", "nobody")
-            return super().append(id, bodies, status)
+            return super().append(id, bodies, status, heard)
 
     await found.of(lambda: saga.run(7, id="one", journal=Nosy()))
     assert (found.result, found.error) == (70, None)

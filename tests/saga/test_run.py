@@ -1,7 +1,9 @@
 """The doors by which a saga is run: what they return and raise, what an id means, and what a bad journal does to it."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 import pytest
@@ -524,3 +526,29 @@ def test_a_journal_whose_letters_cannot_be_read_now_costs_no_result() -> None:
     with sandbox():
         assert saga.run_sync("it", id="one", journal=journal) == "it"
     assert (saga.calls, journal.failures) == (["one/work"], 0)
+
+
+def test_what_is_no_journal_is_refused_with_what_to_write() -> None:
+    path: Any = "sagas.db"
+    calls: list[Callable[[], object]] = [
+        lambda: PlainTrip().run_sync(7, id="one", journal=path),
+        lambda: PlainTrip().start_sync(7, id="one", journal=path),
+        lambda: PlainTrip.handle_sync("one", journal=path),
+        lambda: SagaRunner(path, PlainTrip()),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"journal must be a Journal, got 'sagas\.db'.*SQLiteJournal\(path\)"):
+            call()
+
+
+def test_what_is_no_id_is_refused_for_a_handle() -> None:
+    with pytest.raises(ValueError, match="1 to 200 printable characters"):
+        PlainTrip.handle_sync("", journal=MemoryJournal())
+
+
+def test_a_runner_is_given_objects() -> None:
+    kind: Any = PlainTrip
+    with pytest.raises(TypeError, match="takes objects of saga classes, with their clients"):
+        SagaRunner(MemoryJournal(), kind)
+    with pytest.raises(ValueError, match="needs an object of each class"):
+        SagaRunner(MemoryJournal())

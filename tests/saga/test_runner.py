@@ -8,7 +8,9 @@ import pytest
 
 from resilience._clock import clock
 from resilience.errors import LostOwnership
-from resilience.saga import MemoryJournal, Saga, SagaRunner, Summary, step
+from resilience.saga import MemoryJournal, Pending, Saga, SagaRunner, Summary, message, step
+from resilience.saga._beginning import Beginning
+from resilience.saga._drive import Driver
 from resilience.saga._letters import write_request
 from resilience.testing import sandbox
 from tests.saga.trips import Failing, PlainTrip, Trip, some_looks, status_of, until
@@ -234,3 +236,96 @@ def test_a_runner_in_a_thread_tells_of_ends_as_well() -> None:
     with sandbox(), SagaRunner(journal, PlainTrip(), on_end=hears):
         assert twice.wait(30)
     assert ann.told == [("one", "completed"), ("one", "completed")]
+
+
+class Waiting(Saga[int, str]):
+    """Waits for an answer, in plain code."""
+
+    @step(undo=None)
+    def ask(self, number: int) -> int:
+        return number
+
+    answer = message(str)
+
+    @step
+    def hear(self, answer: str) -> str:
+        return answer
+
+
+def test_leaving_the_block_in_plain_code_leaves_its_sagas_to_others() -> None:
+    journal = MemoryJournal()
+    left = Beginning(Waiting(), 7, "one", None)
+    journal.start(left.id, left.name, left.body).wait()
+    journal.die()
+    first, second = journal.process(), journal.process()
+    with sandbox():
+        with SagaRunner(first, Waiting()):
+            handle = Waiting.handle_sync("one", journal=first)
+            while handle.status().state != "waiting":
+                clock.sleep(0.1)
+        assert first.orphans({"Waiting"}).wait() == ["one"]
+        with SagaRunner(second, Waiting()):
+            Waiting.answer.send_sync("one", "yes", journal=second)
+            assert handle.result() == "yes"
+
+
+@dataclass
+class Beside(Saga[int, int]):
+    """Two steps side by side, which wait for one another, and for a gate."""
+
+    both: threading.Barrier = field(default_factory=lambda: threading.Barrier(3))
+    gate: threading.Event = field(default_factory=threading.Event)
+    at_work: set[str] = field(default_factory=set[str])
+
+    @step(after=(), undo=None)
+    def left(self, number: int) -> int:
+        return self._work("left")
+
+    @step(after=(), undo=None)
+    def right(self, number: int) -> int:
+        return self._work("right")
+
+    @step(after=(left, right))
+    def last(self, number: int) -> int:
+        return number
+
+    def _work(self, name: str) -> int:
+        self.at_work.add(name)
+        self.both.wait()
+        self.gate.wait()
+        self.at_work.discard(name)
+        return 1
+
+
+class Releasing(MemoryJournal):
+    """Opens the gate when its saga is to be let go of, at the latest."""
+
+    saga: Beside
+    at_work: set[str] | None = None
+
+    def release(self, id: str) -> Pending[None]:  # noqa: A002
+        self.at_work = set(self.saga.at_work)
+        self.saga.gate.set()
+        return super().release(id)
+
+
+def test_a_saga_is_not_let_go_of_while_its_steps_are_at_work_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    saga, journal = Beside(), MemoryJournal()
+    left = Beginning(saga, 7, "one", None)
+    journal.start(left.id, left.name, left.body).wait()
+    journal.die()
+    other = Releasing()
+    other._begin(journal._store)
+    other.saga = saga
+    resting = Driver._rest
+
+    def rest(driver: Driver) -> None:
+        """It has been told to leave, and waits all the same: that is enough."""
+        if driver._left:
+            saga.gate.set()
+        resting(driver)
+
+    monkeypatch.setattr(Driver, "_rest", rest)
+    with SagaRunner(other, saga):
+        saga.both.wait()
+    assert (other.at_work, saga.at_work) == (set(), set())

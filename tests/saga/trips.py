@@ -71,12 +71,12 @@ class Failing(MemoryJournal):
     down = 0.0
     refusals = 0
 
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:  # noqa: A002
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:  # noqa: A002
         if self.down > 0:
             self.down -= 1
             self.refusals += 1
             return refused(JournalUnavailable("", id, "the disk is full"))
-        return super().append(id, bodies, status)
+        return super().append(id, bodies, status, heard)
 
 
 class Dying(MemoryJournal):
@@ -103,12 +103,12 @@ class Holding(MemoryJournal):
 
     write: Callable[[], None] | None = None
 
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:  # noqa: A002
+    def append(self, id: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> Pending[None]:  # noqa: A002
         pending: Pending[None] = Pending()
 
         def write() -> None:
             self.write = None
-            pending.settle(MemoryJournal.append(self, id, bodies, status).answer)
+            pending.settle(MemoryJournal.append(self, id, bodies, status, heard).answer)
 
         self.write = write
         return pending

@@ -26,7 +26,7 @@ from .._waiters import task_waiter
 from ..errors import JournalUnavailable
 from ._crew import Crew, is_a_steps_own
 from ._journal import STUCK, Journal
-from ._pending import Pending
+from ._pending import Pending, answer_of
 from ._perseverance import Perseverance
 from ._points import reached
 from ._stage import Stage
@@ -47,6 +47,7 @@ class AsyncDriver:
         self._crew = crew
         self._context = copy_context()
         self._inbox: deque[Arrival | BaseException] = deque()
+        self._post: deque[Arrival] = deque()
         self._under_way: dict[str, Callable[[], object]] = {}
         self._cancellable: set[str] = set()
         self._entered: set[str] = set()
@@ -84,7 +85,7 @@ class AsyncDriver:
 
     @property
     def _has_news(self) -> bool:
-        return bool(self._inbox) or self._mail or self._left
+        return bool(self._inbox or self._post) or self._mail or self._left
 
     async def drive(self) -> None:
         """Go on until it has ended, is stuck, or is left.
@@ -94,7 +95,7 @@ class AsyncDriver:
             LostOwnership: Another process has taken it over.
         """
         decision = self._stage.begin()
-        self._inbox += self._stage.arrivals(self._stage.letters, decision)
+        self._post += self._stage.arrivals(self._stage.letters, decision)
         await self._follow(decision)
 
     async def _follow(self, decision: Decision) -> None:
@@ -112,7 +113,7 @@ class AsyncDriver:
     async def _write(self, decision: Decision) -> None:
         bodies = self._stage.bodies(decision)
         reached("before", "append")
-        await self._insist(self._journal.append, self._stage.id, bodies, decision.status)
+        await self._insist(self._journal.append, self._stage.id, bodies, decision.status, self._stage.heard)
         reached("after", "append")
 
     async def _insist(self, ask: Callable[..., Pending[Any]], *arguments: object) -> Any:
@@ -120,7 +121,7 @@ class AsyncDriver:
         trying: Perseverance | None = None
         while True:
             try:
-                return await ask(*arguments).come(self._bell)
+                return await answer_of(ask(*arguments), self._bell)
             except JournalUnavailable as error:
                 if self._left:
                     raise
@@ -145,8 +146,12 @@ class AsyncDriver:
                 self._stop(key)
             elif key not in self._stopped:
                 self._inbox.append(self._stage.never_started(key))
-        for key, effect in wanted.items():
-            if key not in self._under_way and key not in decision.stop:
+        new = [effect for key, effect in wanted.items() if key not in self._under_way and key not in decision.stop]
+        for effect in new:
+            if not isinstance(effect, Do):
+                self._begin(effect)
+        for effect in new:
+            if isinstance(effect, Do) and not (self._post or self._inbox):  # what is known by now may turn the saga
                 self._begin(effect)
 
     def _stop(self, key: str) -> None:
@@ -164,7 +169,12 @@ class AsyncDriver:
             case Do(key):
                 self._note(effect, self._crew.start(partial(self._call_there, effect)))
             case Sleep(key):
-                self._under_way[key] = self._crew.start(partial(self._sleep, effect))
+                left = min(max(effect.due - clock.wall(), 0.0), effect.seconds)
+                if left > 0:
+                    self._under_way[key] = self._crew.start(partial(self._sleep, key, left))
+                else:
+                    self._under_way[key] = _nothing
+                    self._elapsed(key)
             case Wait(key):
                 self._under_way[key] = _nothing
                 self._mail = True  # it may have come long before
@@ -188,20 +198,22 @@ class AsyncDriver:
             ours = do.key in self._stopped or is_a_steps_own(error)
             return self._stage.failed(do, error) if ours else error
 
-    async def _sleep(self, sleep: Sleep) -> None:
-        await clock.asleep(min(max(sleep.due - clock.wall(), 0.0), sleep.seconds))
-        elapsed = Elapsed(sleep.key, clock.wall())
+    async def _sleep(self, key: str, seconds: float) -> None:
+        await clock.asleep(seconds)
+        self._elapsed(key)
+
+    def _elapsed(self, key: str) -> None:
+        elapsed = Elapsed(key, clock.wall())
         self._mail |= elapsed.for_message
         self._arrive(elapsed)
 
     async def _next(self, decision: Decision) -> Arrival | None:
         """What comes first; `None` if it is left."""
-        while self._mail or not self._inbox:
+        while self._mail or not (self._post or self._inbox):
             if self._mail:
                 self._mail = False
                 letters = await self._insist(self._journal.letters, self._stage.id)
-                # Before what came of the step: once that is told, the next one counts as begun.
-                self._inbox.extendleft(reversed(self._stage.arrivals(letters, decision)))
+                self._post += self._stage.arrivals(letters, decision)
             elif self._left or (decision.status == STUCK and self._sure):
                 return None
             elif decision.status == STUCK:
@@ -209,7 +221,8 @@ class AsyncDriver:
             else:
                 await self._bell.wait(None)
         self._sure = False
-        arrival = self._inbox.popleft()
+        # Letters first, in their order: once it is told what came of a step, the next one counts as begun.
+        arrival = self._post.popleft() if self._post else self._inbox.popleft()
         if isinstance(arrival, BaseException):
             raise arrival
         if not isinstance(arrival, Request):  # not before it is told: until then it must not count as never started
@@ -223,7 +236,7 @@ class AsyncDriver:
         if len(decision.effects) != 1 or self._under_way or self._has_news:
             return None
         effect = decision.effects[0]
-        return effect if isinstance(effect, Do) else None
+        return effect if isinstance(effect, Do) and effect.key not in decision.stop else None
 
     async def _call_here(self, do: Do, decision: Decision) -> Arrival | None:
         """Make a call in this task; `None` if another one has taken the driver's place, and done the rest."""
@@ -296,4 +309,4 @@ class _Relief:
 
 
 def _nothing() -> None:
-    """A message that is no longer waited for needs no stopping."""
+    """There is nothing to be stopped: a message that is no longer waited for, a time that is over."""

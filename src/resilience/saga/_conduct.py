@@ -31,11 +31,13 @@ async def conduct(begin: Callable[[], Awaitable[Stage]], journal: Journal, *, le
     return run.stage
 
 
-def conduct_sync(stage: Stage, journal: Journal) -> Stage:
-    """The same in plain code, of a saga that has begun."""
+def conduct_sync(stage: Stage, journal: Journal, begun: Callable[[Driver], object] | None = None) -> Stage:
+    """The same in plain code, of a saga that has begun; `begun` is told who drives it."""
     if stage.owned:
         stage.largest = journal.largest
         driver = Driver(stage, journal)
+        if begun is not None:
+            begun(driver)
         with _Known(stage, journal, driver):
             driver.drive()
     return stage

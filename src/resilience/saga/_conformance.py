@@ -52,7 +52,7 @@ def check_journal(make: Callable[[], J], another: Callable[[J], J], kill: Callab
     | `no_letters_after_the_end`    | A saga that has ended takes no letters, and an unknown one neither            |
     | `nested_addresses`            | A message to a nested saga is kept with the saga that it is a part of         |
     | `watchers_hear`               | The watchers of a saga's owner hear of letters to it, and nobody else does    |
-    | `stuck_ones_wait_for_letters` | A stuck orphan waits to be taken up once a letter is newer than its records   |
+    | `stuck_ones_wait_for_letters` | A stuck orphan waits to be taken up once it has a letter that was not heard   |
 
     Args:
         make: Makes a new, empty journal.

@@ -162,13 +162,14 @@ class _TrioCrew:
     def start(self, work: Work) -> Callable[[], object]:
         """See `Crew.start`."""
         scope = self._trio.CancelScope(shield=True)
+        self._scopes.add(scope)
         self._nursery.start_soon(self._run, scope, work)
         return scope.cancel  # type: ignore[no-any-return]  # trio is imported where it runs
 
     async def _run(self, scope: Any, work: Work) -> None:
-        self._scopes.add(scope)
-        with scope:
-            await work()
+        if not scope.cancel_called:  # else it was cancelled before it came to run, and does not begin
+            with scope:
+                await work()
         self._scopes.discard(scope)
 
     def stretch(self) -> Any:

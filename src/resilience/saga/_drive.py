@@ -38,6 +38,7 @@ class Driver:
         self._stage = stage
         self._journal = journal
         self._inbox: deque[Arrival | BaseException] = deque()
+        self._post: deque[Arrival] = deque()
         self._bell = ThreadWaiter()
         self._under_way: set[str] = set()
         self._ends: dict[str, float] = {}
@@ -60,6 +61,11 @@ class Driver:
         self._inbox.append(request)
         self._bell.wake()
 
+    @property
+    def _may_leave(self) -> bool:
+        """Whether it is to let go, and no call is under way: threads cannot be stopped, and are awaited."""
+        return self._left and not self._under_way
+
     def drive(self) -> None:
         """Go on until it has ended, is stuck, or is left.
 
@@ -68,14 +74,14 @@ class Driver:
             LostOwnership: Another process has taken it over.
         """
         decision = self._stage.begin()
-        self._inbox += self._stage.arrivals(self._stage.letters, decision)
+        self._post += self._stage.arrivals(self._stage.letters, decision)
         while True:
             self._write(decision)
-            if self._left or decision.ended is not None:
+            if self._may_leave or decision.ended is not None:
                 return
             self._mail |= any(isinstance(effect, Wait) for effect in decision.effects)
             self._look_at_the_clock(decision)
-            if not self._inbox:  # else a call that is over, and not told yet, would be made again
+            if not (self._post or self._inbox or self._left):  # what is over, and not told yet, is not done again
                 self._start(decision)
             arrival = self._next(decision)
             if arrival is None:
@@ -86,7 +92,7 @@ class Driver:
         if decision.entries:
             bodies = self._stage.bodies(decision)
             reached("before", "append")
-            self._insist(partial(self._journal.append, self._stage.id, bodies, decision.status))
+            self._insist(partial(self._journal.append, self._stage.id, bodies, decision.status, self._stage.heard))
             reached("after", "append")
 
     def _insist(self, ask: Callable[[], Pending[T]]) -> T:
@@ -129,20 +135,20 @@ class Driver:
 
     def _next(self, decision: Decision) -> Arrival | None:
         """What comes first; `None` if nothing more can be done here."""
-        while self._mail or not self._inbox:
+        while self._mail or not (self._post or self._inbox):
             if self._mail:
                 self._mail = False
                 letters = self._insist(partial(self._journal.letters, self._stage.id))
-                # Before what came of the step: once that is told, the next one counts as begun.
-                self._inbox.extendleft(reversed(self._stage.arrivals(letters, decision)))
-            elif self._left or (decision.status == STUCK and self._sure):
+                self._post += self._stage.arrivals(letters, decision)
+            elif self._may_leave or (decision.status == STUCK and self._sure):
                 return None
             elif decision.status == STUCK:
                 self._sure = self._mail = True  # one more look: what came before it was written down is not told again
             elif not self._look_at_the_clock(decision):
                 self._rest()
         self._sure = False
-        arrival = self._inbox.popleft()
+        # Letters first, in their order: once it is told what came of a step, the next one counts as begun.
+        arrival = self._post.popleft() if self._post else self._inbox.popleft()
         if isinstance(arrival, BaseException):
             raise arrival
         if isinstance(arrival, Done):  # not before it is told: until then it must not count as never started

@@ -9,7 +9,7 @@ import threading
 from typing import Protocol, cast
 
 from .._core.saga.effects import Request
-from ._journal import Journal
+from ._journal import Journal, checked_journal
 
 
 class Running(Protocol):
@@ -72,8 +72,12 @@ _making = threading.Lock()
 
 
 def engine_of(journal: Journal) -> Engine:
-    """The engine of a journal in this process."""
-    engine = journal.engine
+    """The engine of a journal in this process.
+
+    Raises:
+        TypeError: It is no journal.
+    """
+    engine = checked_journal(journal).engine
     if engine is None:
         with _making:
             engine = journal.engine

@@ -14,7 +14,7 @@ from ..errors import SagaError, UnknownSaga
 from ._blueprint import Blueprint
 from ._engine import this_process
 from ._history import HistoryEntry, history_of
-from ._journal import CONTROL, Journal, Opened, Row
+from ._journal import CONTROL, Journal, Opened, Row, checked_id, checked_journal
 from ._letters import write_request
 from ._stage import Stage
 
@@ -53,8 +53,8 @@ class _Handle(Generic[Output]):
 
     def __init__(self, blueprint: Blueprint, id: str, journal: Journal) -> None:  # noqa: A002 - it is the saga's id
         self._blueprint = blueprint
-        self._journal = journal
-        self.id: str = id
+        self._journal = checked_journal(journal)
+        self.id: str = checked_id(id)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._blueprint.plan.saga} {self.id!r}>"

@@ -146,7 +146,13 @@ class Journal(ABC):
         """
 
     @abstractmethod
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:  # noqa: A002
+    def append(
+        self,
+        id: str,  # noqa: A002
+        bodies: Sequence[bytes],
+        status: str,
+        heard: int | None = None,
+    ) -> Pending[None]:
         """Write records, all or none.
 
         Args:
@@ -154,6 +160,7 @@ class Journal(ABC):
             bodies: The records.
             status: What the journal says of it from now on: "open", "stuck", or how it has ended, which ends the
                 ownership as well.
+            heard: The number of the last letter that whoever writes this has taken note of; `None`: of all.
 
         Raises:
             LostOwnership: It is not owned here, or not any more.
@@ -203,8 +210,8 @@ class Journal(ABC):
     def orphans(self, sagas: Collection[str]) -> Pending[list[str]]:
         """The ids of sagas of these classes that wait for somebody to take them up.
 
-        Those are the open ones that nobody alive owns, and the stuck ones that have a letter which nobody alive has
-        heard: one that came after the last record was written.
+        Those are the open ones that nobody alive owns, and the stuck ones that nobody alive owns and that have a letter
+        which was not `heard`.
         """
 
     @abstractmethod
@@ -273,15 +280,32 @@ def checked_id(id: str) -> str:  # noqa: A002 - it is the saga's id
     return id
 
 
-def checked_size(body: bytes, most: int) -> bytes:
-    """A record, if it is not too large.
+def checked_journal(journal: Journal) -> Journal:
+    """A journal, if it is one.
+
+    Raises:
+        TypeError: It is something else: a path, perhaps.
+    """
+    if not isinstance(journal, Journal):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+        raise TypeError(f"journal must be a Journal, got {journal!r}; for a file, SQLiteJournal(path) makes one")
+    return journal
+
+
+def checked_size(body: bytes, most: int, room: int = 0) -> bytes:
+    """A record, or what comes into one, if it is not too large.
+
+    Args:
+        body: The record, or the value in it.
+        most: The most bytes of a record.
+        room: Bytes to be kept free for what else is in it.
 
     Raises:
         ValueError: It is.
     """
-    if len(body) > most:
+    if len(body) + room > most:
+        with_room = f" ({len(body):,} of the value, and {room:,} kept free for what is said of it)" if room else ""
         raise ValueError(
-            f"a record of {len(body):,} bytes is more than the {most:,} that this journal takes (largest=); keep large "
-            "values elsewhere, and their address in the saga"
+            f"a record of {len(body) + room:,} bytes{with_room} is more than the {most:,} that this journal takes "
+            "(largest=); keep large values elsewhere, and their address in the saga"
         )
     return body

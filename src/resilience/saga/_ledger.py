@@ -27,6 +27,11 @@ _SLICE = 500
 """Sagas that are purged in one transaction."""
 
 
+_CHANGE = "UPDATE sagas SET status = ?, ended = ?, news = CASE WHEN news > ? THEN news ELSE 0 END WHERE number IN "
+
+_ALL = (1 << 63) - 1
+"""Higher than the number of any letter."""
+
 _FIND = "SELECT number, id, saga, status, owner FROM sagas WHERE id = ?"
 
 
@@ -82,7 +87,7 @@ class Ledger:
         self._next: int | None = None
         self._sagas = Rows("sagas (number, id, saga, status, owner, started)")
         self._entries = Rows("entries (saga, at, body)")
-        self._statuses: dict[int, str] = {}
+        self._changed: dict[int, tuple[str, int]] = {}
         self._before: list[tuple[str, Held | None]] = []
 
     def begin(self, taking: list[str]) -> None:
@@ -103,18 +108,17 @@ class Ledger:
         """Write down what was gathered."""
         self._sagas.insert(self._connection)
         self._entries.insert(self._connection)
-        for status in set(self._statuses.values()):
-            numbers = [number for number, changed in self._statuses.items() if changed == status]
+        for status, heard in set(self._changed.values()):
+            numbers = [number for number, changed in self._changed.items() if changed == (status, heard)]
             ended = self._now if status in ENDED else None
-            update = "UPDATE sagas SET status = ?, ended = ?, news = 0 WHERE number IN "
-            for_each(self._connection, update, numbers, status, ended)
-        self._statuses.clear()
+            for_each(self._connection, _CHANGE, numbers, status, ended, heard)
+        self._changed.clear()
 
     def roll_back(self) -> None:
         """The transaction came to nothing: all is as before. A number that came with it, `begin` will not find."""
         for id_, held in reversed(self._before):
             self._note(id_, held)
-        for gathered in (self._sagas.values, self._entries.values, self._statuses):
+        for gathered in (self._sagas.values, self._entries.values, self._changed):
             gathered.clear()
 
     def start(self, id_: str, saga: str, body: bytes) -> Opened:
@@ -134,7 +138,7 @@ class Ledger:
         """See `Journal.open`."""
         return self._reopen(id_, body) if id_ in self._taken else None
 
-    def append(self, id_: str, bodies: Sequence[bytes], status: str) -> None:
+    def append(self, id_: str, bodies: Sequence[bytes], status: str, heard: int | None = None) -> None:
         """See `Journal.append`."""
         held = self.held.get(id_)
         if held is None:
@@ -143,7 +147,7 @@ class Ledger:
         for body in bodies:
             values += (number, now, body)
         if status != held.status or status == STUCK:
-            self._statuses[number] = status
+            self._changed[number] = status, _ALL if heard is None else heard
             self._hold(id_, None if status in ENDED else Held(number, status))
 
     def release(self, id_: str) -> None:

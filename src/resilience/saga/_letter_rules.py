@@ -108,7 +108,7 @@ def watchers_hear(bench: Bench) -> None:
 
 
 def stuck_ones_wait_for_letters(bench: Bench) -> None:
-    """A stuck orphan waits to be taken up once a letter is newer than its records."""
+    """A stuck orphan waits to be taken up once it has a letter that was not heard."""
     ours, theirs = bench.two()
     begun(ours)
     ours.send("a", "approval", b"1", "ann").wait()
@@ -120,7 +120,14 @@ def stuck_ones_wait_for_letters(bench: Bench) -> None:
     same(opened(theirs).owned, True, "whether it can be taken up")
     theirs.append("a", [b"parked"], "stuck").wait()
     bench.kill(theirs)
-    same(bench.another(ours).orphans({"Trip"}).wait(), [], "what waits to be taken up, with the letter heard,")
+    third = bench.another(ours)
+    same(third.orphans({"Trip"}).wait(), [], "what waits to be taken up, with the letter heard,")
+    opened(third)
+    heard = third.send("a", CONTROL, b"retry", "ann").wait()
+    third.send("a", CONTROL, b"abort", "ann").wait()
+    third.append("a", [b"parked"], "stuck", heard).wait()
+    bench.kill(third)
+    same(bench.another(ours).orphans({"Trip"}).wait(), ["a"], "what waits to be taken up, with one letter unheard,")
 
 
 def _topics(journal: Journal, id_: str) -> list[str]:

@@ -124,7 +124,13 @@ class MemoryJournal(Journal):
         checked_size(body or b"", self.largest)
         return self._answer(lambda: self._open(id, body) if id in self._store.files else None)
 
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:  # noqa: A002
+    def append(
+        self,
+        id: str,  # noqa: A002
+        bodies: Sequence[bytes],
+        status: str,
+        heard: int | None = None,
+    ) -> Pending[None]:
         """See `Journal.append`."""
         for body in bodies:
             checked_size(body, self.largest)
@@ -135,7 +141,7 @@ class MemoryJournal(Journal):
                 raise LostOwnership(file.saga if file else "", id, "this journal does not own it, or does not any more")
             now = clock.wall()
             file.rows += [Row(now, body) for body in bodies]
-            file.heard = file.letters[-1].row if file.letters else 0
+            file.heard = heard if heard is not None else file.letters[-1].row if file.letters else 0
             file.status = status
             if status in ENDED:
                 file.owner = None

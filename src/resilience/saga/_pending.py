@@ -60,45 +60,47 @@ class Pending(Generic[T]):
         if self.answer is _OWED:
             waiter = ThreadWaiter()
             try:
-                self._wait_as(waiter)
+                _note(self, waiter)
                 while self.answer is _OWED:
                     waiter.wait(None)
             finally:
                 elsewhere.pop(waiter, None)
-        return self._given()
+        return _given(self)
 
     def __await__(self) -> Generator[Any, Any, T]:
         if self.answer is _OWED:
-            yield from self.come(task_waiter()).__await__()
-        return self._given()
+            yield from answer_of(self, task_waiter()).__await__()
+        return _given(self)
 
-    async def come(self, waiter: AsyncioWaiter | TrioWaiter) -> T:
-        """Wait for the answer in this task, as one who has a waiter already: thousands of times a second, it counts.
 
-        Args:
-            waiter: The task's; to be woken for anything else does no harm.
+async def answer_of(pending: Pending[T], waiter: AsyncioWaiter | TrioWaiter) -> T:
+    """Wait for an answer, as `await` does, for a task that has a waiter already: it need not be made each time.
 
-        Raises:
-            SagaError: What the journal answered instead.
-        """
-        if self.answer is _OWED:
-            try:
-                self._wait_as(waiter)
-                while self.answer is _OWED:
-                    await waiter.wait(None)
-            finally:
-                elsewhere.pop(waiter, None)
-        return self._given()
+    To wake the waiter for anything else does no harm.
 
-    def _wait_as(self, waiter: Waiter) -> None:
-        if not self.timed:
-            elsewhere[waiter] = None
-        self.waiters.append(waiter)
+    Raises:
+        SagaError: What the journal answered instead.
+    """
+    if not pending.done:
+        try:
+            _note(pending, waiter)
+            while not pending.done:
+                await waiter.wait(None)
+        finally:
+            elsewhere.pop(waiter, None)
+    return _given(pending)
 
-    def _given(self) -> T:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+
+def _note(pending: Pending[Any], waiter: Waiter) -> None:
+    if not pending.timed:
+        elsewhere[waiter] = None
+    pending.waiters.append(waiter)
+
+
+def _given(pending: Pending[T]) -> T:
+    if isinstance(pending.answer, Exception):
+        raise pending.answer
+    return pending.answer
 
 
 def settled(answer: T | Exception) -> Pending[T]:

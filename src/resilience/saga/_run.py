@@ -22,14 +22,14 @@ from ._conduct import conduct, conduct_sync
 from ._declaration import Message
 from ._engine import engine_of, this_process
 from ._handle import LOOK, SagaHandle, SyncSagaHandle
-from ._journal import Journal, Opened
+from ._journal import Journal, Opened, checked_journal
 from ._memory import MemoryJournal
 from ._stage import Stage
 
 
 async def run(saga: Any, input: Any, id: str, journal: Journal | None, *, within: Any = None) -> Any:  # noqa: A002
     """See `Saga.run`."""
-    journal = journal or MemoryJournal()
+    journal = MemoryJournal() if journal is None else journal
     beginning = Beginning(saga, input, id, within)
     engine = engine_of(journal)
     while not engine.reserve(id):
@@ -44,7 +44,7 @@ async def run(saga: Any, input: Any, id: str, journal: Journal | None, *, within
 
 def run_sync(saga: Any, input: Any, id: str, journal: Journal | None, *, within: Any = None) -> Any:  # noqa: A002
     """See `Saga.run_sync`."""
-    journal = journal or MemoryJournal()
+    journal = MemoryJournal() if journal is None else journal
     beginning = Beginning(saga, input, id, within)
     refuse_coroutines(beginning.blueprint)
     engine = engine_of(journal)
@@ -113,12 +113,12 @@ def _handle_sync(beginning: Beginning, journal: Journal) -> SyncSagaHandle[Any]:
 
 async def send(message: Message[Any], id: str, value: Any, journal: Journal, who: str) -> None:  # noqa: A002
     """See `message.send`."""
-    await journal.send(id, message.name, message.codec.encode(value), who or this_process())
+    await checked_journal(journal).send(id, message.name, message.codec.encode(value), who or this_process())
 
 
 def send_sync(message: Message[Any], id: str, value: Any, journal: Journal, who: str) -> None:  # noqa: A002
     """See `message.send_sync`."""
-    journal.send(id, message.name, message.codec.encode(value), who or this_process()).wait()
+    checked_journal(journal).send(id, message.name, message.codec.encode(value), who or this_process()).wait()
 
 
 async def _begun(beginning: Beginning, journal: Journal) -> Stage:

@@ -27,8 +27,9 @@ from ._blueprint import Blueprint
 from ._compile import blueprint_of
 from ._conduct import conduct, conduct_sync
 from ._definition import Saga
+from ._drive import Driver
 from ._engine import engine_of
-from ._journal import STUCK, Journal, Opened, Row, Summary, checked_id
+from ._journal import STUCK, Journal, Opened, Row, Summary, checked_id, checked_journal
 from ._pending import Pending, settled
 from ._stage import Stage
 
@@ -50,7 +51,8 @@ class SagaRunner:
     ```
 
     Put one into each process of the service. A saga whose process dies goes on in another within 0.2 s, where it
-    stopped. Leaving the block lets go of what runs, for others to take up.
+    stopped. Leaving the block lets go of what runs, for others to take up; a plain function that is under way cannot be
+    stopped, and is awaited.
 
     Args:
         journal: Where the sagas are kept.
@@ -61,8 +63,9 @@ class SagaRunner:
         only: The ids of those that are taken up. Default: whichever wait.
 
     Raises:
-        TypeError: One of the sagas is wrong; or, for `with`, has coroutine functions. Or `only` is a text.
-        ValueError: Two of them have one name. Or one of `only` is no id.
+        TypeError: `journal` is none, or one of the sagas is none, or wrong; or, for `with`, has coroutine functions. Or
+            `only` is a text.
+        ValueError: There is none, or two of them have one name. Or one of `only` is no id.
     """
 
     def __init__(
@@ -73,9 +76,13 @@ class SagaRunner:
         most: int = 100,
         only: Collection[str] | None = None,
     ) -> None:
-        self._journal = journal
+        self._journal = checked_journal(journal)
         self._sagas: dict[str, tuple[Blueprint, Saga[Any, Any]]] = {}
+        if not sagas:
+            raise ValueError("a SagaRunner needs an object of each class that it is to run, got none")
         for saga in sagas:
+            if not isinstance(saga, Saga):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
+                raise TypeError(f"a SagaRunner takes objects of saga classes, with their clients, got {saga!r}")
             blueprint = blueprint_of(type(saga))
             if blueprint.plan.saga in self._sagas:
                 raise ValueError(f"two sagas are called {blueprint.plan.saga!r}; give one of the classes another name=")
@@ -83,7 +90,8 @@ class SagaRunner:
         self._on_end = on_end
         self._most = _checks.whole("most", most)
         self._only = _ids(only)
-        self._active = 0
+        self._taken: dict[str, threading.Thread | None] = {}
+        self._drivers: dict[str, Driver] = {}
         self._resting: dict[str, tuple[int, float]] = {}
         self._returning: set[str] | None = None
         self._stopping = threading.Event()
@@ -114,7 +122,7 @@ class SagaRunner:
             self._returning = {one.id for one in stuck if self._returns(one, await self._read(one))}
         for id_ in (*self._returning, *await self._journal.orphans(self._sagas)):
             if self._has_room(id_):
-                self._active += 1
+                self._taken[id_] = None
                 self._tasks.start_soon(self._take_up, id_)
         if self._on_end is not None:
             for summary in await self._journal.untold(sagas=self._sagas):
@@ -136,7 +144,7 @@ class SagaRunner:
         if self._only is not None and id_ not in self._only:
             return False
         rested = clock.now() >= self._resting.get(id_, (0, 0.0))[1]
-        ours = rested and self._active < self._most and engine_of(self._journal).reserve(id_)
+        ours = rested and len(self._taken) < self._most and engine_of(self._journal).reserve(id_)
         if ours and self._returning is not None:
             self._returning.discard(id_)
         return ours
@@ -168,7 +176,7 @@ class SagaRunner:
         logger.warning("saga %s was left, and is taken up again later: %s", id_, error)
 
     def _leave(self, id_: str) -> None:
-        self._active -= 1
+        self._taken.pop(id_, None)
         engine_of(self._journal).free(id_)
 
     async def _tell(self, on_end: OnEnd, summary: Summary) -> None:
@@ -198,6 +206,11 @@ class SagaRunner:
         self._stopping.set()
         self._bell.wake()
         self._thread.join()
+        for driver in list(self._drivers.values()):
+            driver.leave()
+        for thread in list(self._taken.values()):
+            if thread is not None:
+                thread.join()
 
     def _serve_sync(self) -> None:
         while not self._stopping.is_set():
@@ -213,19 +226,27 @@ class SagaRunner:
             self._returning = {one.id for one in stuck if self._returns(one, self._read(one).wait())}
         for id_ in (*self._returning, *self._journal.orphans(self._sagas).wait()):
             if self._has_room(id_):
-                self._active += 1
-                threading.Thread(target=self._take_up_sync, args=(id_,), name=f"saga {id_}", daemon=True).start()
+                work = partial(self._take_up_sync, id_)
+                thread = self._taken[id_] = threading.Thread(target=work, name=f"saga {id_}", daemon=True)
+                thread.start()
         if self._on_end is not None:
             for summary in self._journal.untold(sagas=self._sagas).wait():
                 self._tell_sync(self._on_end, summary)
 
     def _take_up_sync(self, id_: str) -> None:
         try:
-            conduct_sync(self._staged(id_, self._journal.open(id_).wait()), self._journal)
+            stage = self._staged(id_, self._journal.open(id_).wait())
+            conduct_sync(stage, self._journal, partial(self._begun, id_))
         except Exception as error:  # noqa: BLE001 - one saga's trouble is not the others'
             self._rest(id_, error)
         finally:
+            self._drivers.pop(id_, None)
             self._leave(id_)
+
+    def _begun(self, id_: str, driver: Driver) -> None:
+        self._drivers[id_] = driver
+        if self._stopping.is_set():  # it may have come too late to be told
+            driver.leave()
 
     def _tell_sync(self, on_end: OnEnd, summary: Summary) -> None:
         try:

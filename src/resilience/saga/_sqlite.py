@@ -108,11 +108,17 @@ class SQLiteJournal(Journal):
             checked_size(body, self.largest)
         return self._write(Ledger.open, checked_id(id), body, takes=True)
 
-    def append(self, id: str, bodies: Sequence[bytes], status: str) -> Pending[None]:  # noqa: A002
+    def append(
+        self,
+        id: str,  # noqa: A002
+        bodies: Sequence[bytes],
+        status: str,
+        heard: int | None = None,
+    ) -> Pending[None]:
         """See `Journal.append`."""
         for body in bodies:
             checked_size(body, self.largest)
-        return self._write(Ledger.append, id, bodies, status)
+        return self._write(Ledger.append, id, bodies, status, heard)
 
     def release(self, id: str) -> Pending[None]:  # noqa: A002
         """See `Journal.release`."""

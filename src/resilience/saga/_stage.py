@@ -76,7 +76,7 @@ class Stage:
         self._bound = blueprint.bind(saga, self._value_of)
         self._program = orchestrate(self.progress, clock.wall(), id)
         self._heard = self.progress.heard
-        self._taken: set[int] = set()
+        self._asked = self._seen = 0
         self._raised: dict[str, BaseException] = {}
         self._undo_errors: list[Exception] = []
 
@@ -164,8 +164,8 @@ class Stage:
         return self._succeeded(do, result)
 
     def never_started(self, key: str) -> Done:
-        """What comes of a call that was stopped before it began."""
-        return Done(key, "no", None, None, clock.wall())
+        """What comes of a call that was stopped before it began here."""
+        return Done(key, "unstarted", None, None, clock.wall())
 
     def function(self, do: Do) -> Function:
         """What is to be called."""
@@ -190,7 +190,7 @@ class Stage:
             compensations.add((self.blueprint.plan.saga, do.step, "success"))
             return Done(do.key, "ok", None, None, clock.wall())
         try:
-            value = checked_size(self._bound.keep(do.step, result), self.largest - FRAME)
+            value = checked_size(self._bound.keep(do.step, result), self.largest, FRAME)
             return Done(do.key, "ok", value, None, clock.wall())
         except Exception as error:  # noqa: BLE001 - it had its effect, and its result cannot be kept
             error.add_note(f"step {do.step!r} has succeeded, but its result cannot be kept in the journal")
@@ -217,22 +217,33 @@ class Stage:
     # Letters
 
     def arrivals(self, letters: Iterable[Letter], decision: Decision) -> list[Arrival]:
-        """What letters mean: requests that were not heard before, and messages that are waited for."""
+        """What letters mean: requests that were not heard before, and messages that are waited for.
+
+        A message may be told more than once: the program passes over what it does not wait for, be it that the message
+        was told before, or that a pause came before it.
+        """
         waited_for = {effect.topic for effect in decision.effects if isinstance(effect, Wait)}
         found: list[Arrival] = []
         for letter in letters:
+            self._seen = max(self._seen, letter.row)
             topic = self.blueprint.plan.current(letter.topic)
             if letter.topic == CONTROL and letter.row > self._heard:
                 self._heard = letter.row
                 found += self._request(letter)
-            elif topic in waited_for and letter.row not in self._taken:
-                self._taken.add(letter.row)
+            elif topic in waited_for:
                 found.append(Done(f"wait:{topic}", "ok", letter.value, None, clock.wall()))
         return found
 
+    @property
+    def heard(self) -> int:
+        """The number of the last letter that needs nobody's attention any more: what it asked for is on record."""
+        return self._seen if self.progress.heard >= self._asked else self.progress.heard
+
     def _request(self, letter: Letter) -> list[Arrival]:
         try:
-            return [read_request(letter, clock.wall())]
+            request = read_request(letter, clock.wall())
+            self._asked = letter.row
+            return [request]
         except ValueError as error:
             logger.warning("saga %s: a request of %s is passed over, for it is none: %s", self.id, letter.who, error)
             return []

@@ -61,7 +61,8 @@ class Done(NamedTuple):
 
     Attributes:
         key: Whose.
-        outcome: How; `undecodable`: it was not started, for a value in the journal cannot be read.
+        outcome: How; `undecodable`: it was not started, for a value in the journal cannot be read; `unstarted`: it was
+            stopped before it began here.
         value: What came of it, as JSON.
         error: What was raised.
         now: The time, on the wall clock.

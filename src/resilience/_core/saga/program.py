@@ -42,9 +42,6 @@ WAITING = {Kind.MESSAGE, Kind.PAUSE}
 """Steps that have no effect of their own."""
 
 
-_NONE: frozenset[str] = frozenset()
-
-
 class Decision(NamedTuple):
     """What is to be done now.
 
@@ -53,7 +50,7 @@ class Decision(NamedTuple):
         effects: All that should be under way. A `Do` that is under way stays in here until its `Done` has been sent; a
             `Sleep` or `Wait` that is no longer in here is forgotten.
         stop: The keys of those `Do`s that are to be cancelled; their `Done` is awaited all the same. One that was not
-            even started is answered with `no`.
+            even started is answered with `unstarted`.
         status: What the journal says of the saga from now on: "open", "stuck", or how it ended.
         ended: How it ended; `None` while it is open. Nothing that is still under way matters any more then.
     """
@@ -102,6 +99,7 @@ class Desk:
         self._salt = salt
         self._new: list[Record] = []
         self._under_way: dict[str, Effect] = {}
+        self._perhaps: tuple[str, ...] = ()  # what a run that is over may have begun
         self._rested: set[str] = set()
 
     def write(self, now: float, record: Record) -> None:
@@ -113,7 +111,11 @@ class Desk:
 
     def take_up(self, now: float) -> None:
         """Begin, or go on where another run has stopped."""
-        if not self.progress.runs or self.progress.ended is not None or not self._fits(now):
+        if not self.progress.runs or self.progress.ended is not None:
+            return
+        if self.progress.turn is None:
+            self._perhaps = tuple(name for name in self.progress.ready() if self.plan.by_name[name].kind not in WAITING)
+        if not self._fits(now):
             return
         for name in self.progress.left_open():
             self.write(now, Result(name, "unknown"))
@@ -157,7 +159,8 @@ class Desk:
             value = NOTHING if done.value is None else Raw(done.value)
             self.write(done.now, Result(node.name, "ok", value, trace=done.trace or {}))
         else:
-            self._fail(node, "no" if done.outcome == "no" else "unknown", done.error, done.now, done.trace)
+            certain = done.outcome == "no" or (done.outcome == "unstarted" and node.name not in self._perhaps)
+            self._fail(node, "no" if certain else "unknown", done.error, done.now, done.trace)
 
     def _fail(
         self, node: Node, outcome: Outcome, error: Failure | None, now: float, trace: dict[str, str] | None = None
@@ -227,8 +230,11 @@ class Desk:
         return bool(key in self._under_way or key in progress.failures or pivot in progress.parked or progress.runs)
 
     def _turn(self, reason: TurnReason, now: float, step: str | None = None, error: Failure | None = None) -> None:
-        begun = tuple(effect.step for effect in self._under_way.values() if isinstance(effect, Do))
-        self.write(now, Turn(reason, step, error, begun))
+        begun = [effect.step for effect in self._under_way.values() if isinstance(effect, Do)]
+        left = [name for name in self._perhaps if name not in begun and name not in self.progress.results]
+        self.write(now, Turn(reason, step, error, (*begun, *left)))
+        for name in left:
+            self.write(now, Result(name, "unknown"))
 
     # What follows
 
@@ -255,8 +261,7 @@ class Desk:
         return Decision(entries, effects, self._to_stop(), "stuck" if stuck else "open", None)
 
     def _to_stop(self) -> frozenset[str]:
-        left_open = self.progress.left_open()
-        return frozenset(f"do:{name}" for name in left_open if self.plan.by_name[name].interrupt) if left_open else _NONE
+        return frozenset(f"do:{name}" for name in self.progress.left_open() if self.plan.by_name[name].interrupt)
 
     def _forward(self, now: float) -> Iterator[Effect]:
         progress = self.progress
