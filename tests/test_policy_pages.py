@@ -24,6 +24,7 @@ SUBJECTS = {
     "fallback": resilience.fallback,
     "circuit-breaker": resilience.CircuitBreaker,
     "bulkhead": resilience.Bulkhead,
+    "rate-limiter": resilience.RateLimiter,
     "pipeline": resilience.Pipeline,
 }
 HEADINGS = [

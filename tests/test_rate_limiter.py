@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
+from resilience import Rate, RateLimiter, RateLimiterStats
 from resilience._ambient import Deadline, ambient
 from resilience._clock import clock
 from resilience._events import Event, Refused, listen
 from resilience._live import living
-from resilience._rate import Rate
-from resilience._rate_limiter import RateLimiter, RateLimiterStats
 from resilience._totals import totals_of
 from resilience._traits import Role
 from resilience.errors import OutOfTime, RateLimited, Rejected, ResilienceWarning

@@ -23,6 +23,7 @@ from resilience import (
     CircuitBreaker,
     Pipeline,
     Policy,
+    RateLimiter,
     Rejected,
     SlowRate,
     TimedOut,
@@ -109,6 +110,7 @@ class Afternoon:
         self.sdk = Sdk(metrics=True).install()
         with sandbox(autojump=False) as self.time:
             anyio.run(self.queues)
+            anyio.run(self.turns)
         with sandbox() as self.time:
             self.outcomes()
             self.states()
@@ -136,6 +138,7 @@ class Afternoon:
             timeout(1, sync="deadline"),
             Bulkhead(1),
             CircuitBreaker(),
+            RateLimiter(1),
         ):
             self.try_to(policy)
         for error in (None, ValueError(), TimedOut("inner", 1), KeyboardInterrupt()):
@@ -179,6 +182,22 @@ class Afternoon:
                 for _ in range(6):
                     self.time.advance(1)
                     await anyio.wait_all_tasks_blocked()
+
+    async def turns(self) -> None:
+        """One gets its turn; the other's will be too late, since the rate has changed."""
+        self.limiter = limiter = RateLimiter(1, max_wait=3, name="slowly")
+
+        async def use() -> None:
+            with suppress(Rejected):
+                await limiter.acall(clock.asleep, 0)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(use)
+                await anyio.wait_all_tasks_blocked()
+            self.time.advance(1)
+            await anyio.wait_all_tasks_blocked()
+            limiter.configure(0.01)
 
     def waits(self) -> None:
         self.try_to(Pipeline(retry(on=OSError, wait=1), name="patient"), OSError())
@@ -226,9 +245,8 @@ def afternoon() -> Iterator[Afternoon]:
 
 def kind_of(span: ReadableSpan) -> str:
     name = re.sub(r"\d+", "N", span.name)
-    return {"attempt N": "attempt", "retry.wait": "wait", "bulkhead.wait": "wait", "timeout.abandoned": "left"}.get(
-        name, "call"
-    )
+    kinds = {"attempt N": "attempt", "timeout.abandoned": "left"}
+    return "wait" if name.endswith(".wait") else kinds.get(name, "call")
 
 
 def by_kind(spans: Sequence[ReadableSpan]) -> dict[str, list[dict[str, Any]]]:

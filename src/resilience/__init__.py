@@ -1,8 +1,8 @@
 """Resilience patterns for sync code, threads, asyncio and trio. A policy turns a function into a function.
 
 Lower case is a recipe, written anew where it is needed: `retry`, `timeout`, `fallback`, `deadline`. A capital letter
-holds state that its callers share, and is made once: `CircuitBreaker`, `Bulkhead`, `RetryBudget`. `Pipeline` is several
-policies as one::
+holds state that its callers share, and is made once: `CircuitBreaker`, `Bulkhead`, `RateLimiter`, `RetryBudget`.
+`Pipeline` is several policies as one::
 
     payments = Pipeline(
         timeout(10),
@@ -34,6 +34,8 @@ from ._fallback import fallback
 from ._lease import Guard, Lease
 from ._pipeline import Pipeline
 from ._policy import Policy, SupportsBind
+from ._rate import Rate
+from ._rate_limiter import RateLimiter, RateLimiterStats
 from ._rates import FailureRate, SlowRate
 from ._registry import find, policies
 from ._retry import Attempt, retry
@@ -69,7 +71,10 @@ __all__ = [
     "OutOfTime",
     "Pipeline",
     "Policy",
+    "Rate",
     "RateLimited",
+    "RateLimiter",
+    "RateLimiterStats",
     "Rejected",
     "ResilienceError",
     "ResilienceWarning",

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from resilience import Rate, RateLimiter
 from resilience._clock import clock
 from resilience._lease import Lease
-from resilience._rate import Rate
-from resilience._rate_limiter import RateLimiter
 from resilience.errors import RateLimited
 from resilience.testing import VirtualClock, sandbox
 from tests.crowd import nothing

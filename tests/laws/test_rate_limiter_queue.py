@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resilience import Rate, RateLimiter
 from resilience._ambient import Deadline, ambient
 from resilience._clock import clock
-from resilience._rate import Rate
-from resilience._rate_limiter import RateLimiter
 from resilience.errors import OutOfTime, RateLimited, Rejected
 from resilience.testing import sandbox
 from tests.crowd import beside, nothing, until
@@ -383,6 +382,26 @@ def test_a_sync_wait_that_is_interrupted_takes_nothing(monkeypatch: pytest.Monke
 
 
 @pytest.mark.law(70)
+@pytest.mark.law(38)
+def test_who_is_interrupted_just_after_its_turn_gives_back_what_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter = RateLimiter(1, max_wait=5)
+    with sandbox():
+        limiter.admit()
+        meter = limiter.meter
+        has = type(meter).has
+
+        def has_and_is_interrupted(*args: Any) -> float | None:
+            nap = has(*args)
+            if nap is None:
+                raise KeyboardInterrupt
+            return nap
+
+        monkeypatch.setattr(type(meter), "has", has_and_is_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            limiter.admit()
+        assert limiter.stats.available == 1
+
+
 def test_threads_that_wait_are_woken_one_by_one() -> None:
     limiter = RateLimiter(1000, burst=1, max_wait=None)
     done = list[int]()
