@@ -13,19 +13,28 @@ measured beside.
 import argparse
 import asyncio
 import gc
-import importlib.util
 import itertools
 import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
 
+from benchmarks.peers import achecked, async_peers, checked, sync_peers
 from benchmarks.units import Async, Sync, aanswer, answer, apassthrough, passthrough
-from resilience import Bulkhead, CircuitBreaker, CircuitOpen, FailureRate, Pipeline, SlowRate, retry, timeout
+from resilience import (
+    Bulkhead,
+    CircuitBreaker,
+    CircuitOpen,
+    FailureRate,
+    Pipeline,
+    RateLimiter,
+    SlowRate,
+    retry,
+    timeout,
+)
 
 CALLS = 20_000
 TARGETS = {  # the ratios to reach; those of timeouts are shares of what the peer adds
@@ -35,6 +44,7 @@ TARGETS = {  # the ratios to reach; those of timeouts are shares of what the pee
     "CircuitBreaker, rate by time": (3.4, 2.8),
     "CircuitBreaker, rate by time and slow calls": (3.9, 3.3),
     "Bulkhead": (2.8, 2.2),
+    "RateLimiter": (4.2, 2.9),
     "pipeline of 3 (retry, breaker, bulkhead)": (4.7, 3.8),
     "pipeline of 5 of such": (7.3, 5.8),
 }
@@ -52,6 +62,7 @@ def policies() -> dict[str, Any]:
             trip=(FailureRate(0.5, seconds=10), SlowRate(0.5, seconds=10, slower_than=1.0))
         ),
         "Bulkhead": Bulkhead(1_000),
+        "RateLimiter": RateLimiter(1e9),
         "pipeline of 3 (retry, breaker, bulkhead)": Pipeline(*three),
         "pipeline of 5 of such": Pipeline(*three, CircuitBreaker(), Bulkhead(1_000)),
     }
@@ -87,31 +98,6 @@ def raised(fn: Sync) -> Sync:
             return 0
 
     return call
-
-
-def sync_peers() -> Iterator[tuple[str, Sync]]:
-    """Whatever else is installed."""
-    if _installed("tenacity"):
-        import tenacity
-
-        yield (
-            "  tenacity",
-            tenacity.retry(stop=tenacity.stop_after_attempt(3), retry=tenacity.retry_if_exception_type(OSError))(
-                answer
-            ),
-        )
-    if _installed("stamina"):
-        import stamina
-
-        yield "  stamina", stamina.retry(on=OSError)(answer)
-    if _installed("pybreaker"):
-        import pybreaker
-
-        yield "  pybreaker", pybreaker.CircuitBreaker()(answer)
-    if _installed("circuitbreaker"):
-        import circuitbreaker
-
-        yield "  circuitbreaker", circuitbreaker.circuit(answer)
 
 
 def async_timeouts() -> dict[str, Async]:
@@ -150,12 +136,15 @@ def measure(rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]
     """All candidates, interleaved."""
     made = policies()
     plain: dict[str, Sync] = {"S": passthrough(answer), **{name: policy(answer) for name, policy in made.items()}}
-    plain |= {"refusal by an open breaker": refused(answer), "  raise and catch": raised(answer), **dict(sync_peers())}
+    plain |= {"refusal by an open breaker": refused(answer), "  raise and catch": raised(answer)}
+    plain |= {f"  {name}": checked(peer, answer)(answer) for name, peer in sync_peers()}
     coroutine: dict[str, Async] = {
         "A": apassthrough(aanswer),
         **{name: policy(aanswer) for name, policy in made.items()},
     }
     coroutine |= async_timeouts()
+    for name, peer in async_peers():
+        coroutine[f"  {name}"] = asyncio.run(achecked(peer, aanswer))(aanswer)
     sync_times: dict[str, list[float]] = {name: [] for name in plain}
     async_times: dict[str, list[float]] = {name: [] for name in coroutine}
 
@@ -199,10 +188,6 @@ def report_added(unit: str, times: dict[str, list[float]]) -> None:
     for peer, share in (("  asyncio.timeout", 3), ("  anyio.fail_after", 8)):
         wanted = f"wanted: at most 1/{share}"
         print(f"{peer:<24}{added[peer]:>8.0f} ns   ours is 1/{added[peer] / added['timeout']:.1f} of it ({wanted})")
-
-
-def _installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
 
 
 def main() -> None:
