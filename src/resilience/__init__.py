@@ -1,8 +1,8 @@
 """Resilience patterns for sync code, threads, asyncio and trio. A policy turns a function into a function.
 
 Lower case is a recipe, written anew where it is needed: `retry`, `timeout`, `fallback`, `deadline`. A capital letter
-holds state that its callers share, and is made once: `CircuitBreaker`, `Bulkhead`, `RateLimiter`, `RetryBudget`.
-`Pipeline` is several policies as one::
+holds state that its callers share, and is made once: `CircuitBreaker`, `Bulkhead`, `RateLimiter`, `Cache`,
+`RetryBudget`. `Pipeline` is several policies as one::
 
     payments = Pipeline(
         timeout(10),
@@ -28,6 +28,7 @@ from ._breaker import CircuitBreaker
 from ._breaking import BreakerStats
 from ._budget import BudgetStats, RetryBudget
 from ._bulkhead import Bulkhead, BulkheadStats
+from ._cache import Cache, CacheStats
 from ._deadline import deadline
 from ._events import Event, listen
 from ._fallback import fallback
@@ -39,6 +40,7 @@ from ._rate_limiter import RateLimiter, RateLimiterStats
 from ._rates import FailureRate, SlowRate
 from ._registry import find, policies
 from ._retry import Attempt, retry
+from ._store import AsyncStore, Entry, MemoryStore, Store
 from ._timeout import timeout
 from .errors import (
     BulkheadFull,
@@ -56,18 +58,23 @@ if TYPE_CHECKING:
     from . import http, saga, testing
 
 __all__ = [
+    "AsyncStore",
     "Attempt",
     "BreakerStats",
     "BudgetStats",
     "Bulkhead",
     "BulkheadFull",
     "BulkheadStats",
+    "Cache",
+    "CacheStats",
     "CircuitBreaker",
     "CircuitOpen",
+    "Entry",
     "Event",
     "FailureRate",
     "Guard",
     "Lease",
+    "MemoryStore",
     "OutOfTime",
     "Pipeline",
     "Policy",
@@ -80,6 +87,7 @@ __all__ = [
     "ResilienceWarning",
     "RetryBudget",
     "SlowRate",
+    "Store",
     "SupportsBind",
     "Throttled",
     "TimedOut",

@@ -186,6 +186,43 @@ class FellBack(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ServedStale(Event):
+    """A cache answered with a value that is older than its `ttl`.
+
+    Attributes:
+        age: How old the value is, in seconds.
+        error: Why there was no newer one; `None`: one is being fetched meanwhile.
+    """
+
+    age: float
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshFailed(Event):
+    """A cache could not fetch, in the background, what it had answered with an older value.
+
+    Attributes:
+        error: What the function raised, or why it was not called.
+    """
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed(Event):
+    """The store of a cache raised; the call goes on without it.
+
+    Attributes:
+        verb: What the store was to do: "get", "put", "drop" or "clear".
+        error: What it raised.
+    """
+
+    verb: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class SagaParked(Event):
     """Something of a saga waits for an operator; `policy` is the name of its class.
 

@@ -12,6 +12,7 @@ from ._checks import takes_one
 from ._events import FellBack, emit
 from ._matching import Matcher, On, Predicate
 from ._policy import P, Recipe, T, acall_once, call_once, decorate, is_coroutine_function
+from ._standing_in import stands_in
 from ._telemetry import fell_back
 from ._traits import Role, Traits
 
@@ -184,6 +185,7 @@ class Fallback(Recipe):
     def _answer_for(self, error: Exception | None, args: Any, kwargs: Any) -> Any:
         emit(FellBack(self.label, error))
         fell_back(self)
+        stands_in()
         return self._to(*args, **kwargs)
 
     async def _aanswer_for(self, error: Exception | None, args: Any, kwargs: Any) -> Any:

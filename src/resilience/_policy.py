@@ -12,6 +12,7 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, NoReturn, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
 from . import _checks
@@ -208,15 +209,35 @@ def is_coroutine_function(fn: object) -> bool:
 def compose(layers: Iterable[SupportsBind], fn: Function) -> Function:
     """Bind a plain function to several policies, the first outermost."""
     for layer in reversed(tuple(layers)):
-        fn = layer.bind(fn)
+        fn = _of_the_same(fn, layer.bind(fn))
     return fn
 
 
 def acompose(layers: Iterable[SupportsBind], fn: AsyncFunction) -> AsyncFunction:
     """Bind a coroutine function to several policies, the first outermost."""
     for layer in reversed(tuple(layers)):
-        fn = layer.abind(fn)
+        fn = _of_the_same(fn, layer.abind(fn))
     return fn
+
+
+def guarded_function(fn: Any) -> Any:
+    """The user's function that a layer guards in the end, however many layers there are between them.
+
+    Args:
+        fn: What the layer was given to bind.
+    """
+    return getattr(fn, _GUARDS, fn)
+
+
+def _of_the_same(fn: Any, shell: Any) -> Any:
+    """Note on a shell which function of the user's is inside, for a layer outside that asks about its parameters."""
+    if shell is not fn:
+        with suppress(AttributeError, TypeError):  # a foreign policy may bind to what takes no attributes
+            setattr(shell, _GUARDS, guarded_function(fn))
+    return shell
+
+
+_GUARDS = "_resilience_guards"
 
 
 class _Seen:
@@ -231,13 +252,15 @@ class _Seen:
     def compose(self, fn: Function) -> Function:
         """Bind a plain function."""
         for layer in reversed(self._layers):
-            fn = self._told(layer, layer.bind(attempts(fn) if layer is self._repeating else fn))
+            inside = _of_the_same(fn, attempts(fn)) if layer is self._repeating else fn
+            fn = _of_the_same(fn, self._told(layer, layer.bind(inside)))
         return fn
 
     def acompose(self, fn: AsyncFunction) -> AsyncFunction:
         """Bind a coroutine function."""
         for layer in reversed(self._layers):
-            fn = self._told(layer, layer.abind(aattempts(fn) if layer is self._repeating else fn))
+            inside = _of_the_same(fn, aattempts(fn)) if layer is self._repeating else fn
+            fn = _of_the_same(fn, self._told(layer, layer.abind(inside)))
         return fn
 
     def _told(self, layer: SupportsBind, fn: Function) -> Function:

@@ -9,10 +9,13 @@ from ._events import (
     Listener,
     Overran,
     Recovered,
+    RefreshFailed,
     Refused,
     Retrying,
     SagaParked,
+    ServedStale,
     StateChanged,
+    StoreFailed,
     WouldOpen,
 )
 
@@ -25,9 +28,12 @@ __all__ = [
     "Listener",
     "Overran",
     "Recovered",
+    "RefreshFailed",
     "Refused",
     "Retrying",
     "SagaParked",
+    "ServedStale",
     "StateChanged",
+    "StoreFailed",
     "WouldOpen",
 ]

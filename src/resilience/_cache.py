@@ -1,0 +1,474 @@
+"""`Cache`: answer again what was answered a moment ago, and fetch once what many want.
+
+What tells calls apart is in `_keys`, the values are in a `_store`, who fetches and who waits is in `_fetching`; here
+are the options and the two shells. A call finds a fresh value, or a leader to follow, or has to lead itself; only then
+is the function called, once, and what it returns is kept for those who come later.
+
+How old a value is decides what it is good for::
+
+    age < ttl                              the answer
+    age < ttl + stale_while_revalidate     the answer, while a newer one is fetched in the background
+    age < ttl + stale_if_error             the answer, if no newer one can be had
+
+The two times are those of RFC 5861, for any function. An exception is never kept, and a stream is kept for nobody.
+"""
+
+from collections.abc import Awaitable, Callable, Hashable
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from . import _checks, _live, _totals
+from ._ambient import ambient, require_time, within_deadline
+from ._clock import clock
+from ._core.flights import Flight
+from ._events import RefreshFailed, ServedStale, emit
+from ._fetching import Lead, Shelf, outcome
+from ._keys import Arguments, Keys, Named
+from ._metrics import ERROR_TYPE, OUTCOME, POLICY_NAME, Instrument, Reading, declare
+from ._policy import Shared, guarded_function
+from ._results import refuse_coroutine, values
+from ._store import AsyncStore, Entry, MemoryStore, Store
+from ._telemetry import Waiting
+from ._traits import Role, Traits
+from ._waiters import ThreadWaiter, Waiter, task_waiter, warn_if_blocking
+from ._workers import Workers
+from .errors import OutOfTime
+
+_MAXSIZE = 1024
+
+_REFRESHERS = 8
+"""Threads in which plain functions are called again in the background, for each cache; who comes then comes later."""
+
+RESULTS = ("hit", "miss", "followed", "stale")
+CACHE_RESULT = "resilience.cache.result"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """A cache at one moment; the counts never fall.
+
+    Attributes:
+        size: How many values it has, also those too old to be used; `None`: its store does not say.
+        hits: How many calls had a fresh value.
+        misses: How many had to call the function.
+        followed: How many had what another call was fetching.
+        stale: How many were answered with an old value.
+    """
+
+    size: int | None
+    hits: int
+    misses: int
+    followed: int
+    stale: int
+
+
+class Cache(Shared):
+    """Answer calls from what the same calls were answered before.
+
+    Calls that miss at the same time are one call: the first fetches, the others wait for it, in threads and on event
+    loops alike, and have its value or its exception. If it is cancelled, another of them fetches. What is answered is
+    the same object each time: let nobody change it.
+
+    Args:
+        ttl: For how long a value is fresh: seconds or a `timedelta`.
+        key: What tells calls apart: the name of a parameter, or a function of the call's arguments. Default: all
+            arguments, which must be hashable, by value and type; what a method is called on counts by identity.
+        stale_if_error: For how much longer a value is the answer where the function raises. Default 0.0: not at all.
+        stale_while_revalidate: For how much longer it is the answer while a newer one is fetched in the background.
+            Default 0.0: not at all.
+        maxsize: The most values; the one that was asked for the longest ago goes first. Default 1024.
+        store: Where else values are kept, see `Store` and `AsyncStore`. Default: in memory.
+        name: What errors, events and telemetry call it.
+
+    Raises:
+        TypeError: A parameter is of the wrong kind.
+        ValueError: A parameter makes no sense, among them a `maxsize` for a store of one's own.
+
+    Example:
+        ```python
+        rates = Cache(60, key="currency", stale_if_error=3600, name="rates")
+
+        @rates
+        def rate(session, currency): ...
+        ```
+    """
+
+    __slots__ = ("_if_error", "_keys", "_maxsize", "_store", "_totals", "_ttl", "_while", "_workers", "shelf")
+
+    kind = "cache"
+
+    def __init__(
+        self,
+        ttl: _checks.Seconds,
+        *,
+        key: str | Callable[..., Hashable] | None = None,
+        stale_if_error: _checks.Seconds = 0.0,
+        stale_while_revalidate: _checks.Seconds = 0.0,
+        maxsize: int = _MAXSIZE,
+        store: Store | AsyncStore | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self._ttl = _checks.seconds("ttl", ttl)
+        self._keys = Keys(_checked_key(key), self.label, by_name=store is not None)
+        self._if_error = _checks.seconds("stale_if_error", stale_if_error, zero=True)
+        self._while = _checks.seconds("stale_while_revalidate", stale_while_revalidate, zero=True)
+        self._maxsize = _checks.whole("maxsize", maxsize)
+        self._store = _checked_store(store, maxsize)
+        self.shelf: Shelf = self._empty_shelf()
+        self._workers: Workers | None = None
+        self._totals = _totals.Totals(*RESULTS)
+        _totals.file(self, self._totals)
+        _live.enrol(self)
+
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Wrap a plain function; most users want the decorator."""
+        if self.shelf.slow:
+            raise TypeError(f"{self!r} has an asynchronous store, and so guards coroutine functions only")
+        find, key, spared, arrived = self._find, self._keys.of(guarded_function(fn)), self._spared, self._arrived
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            entry, lead = find(fn, key(args, kwargs), args, kwargs)
+            if lead is None:
+                result = entry.value
+            else:
+                try:
+                    result = fn(*args, **kwargs)
+                except BaseException as error:
+                    if not spared(lead, error):
+                        raise
+                    result = lead.stale.value
+                else:
+                    arrived(lead, result)
+            return result
+
+        return call
+
+    def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
+        """Wrap a coroutine function; most users want the decorator."""
+        find, key, spared, arrived = self._afind, self._keys.of(guarded_function(fn)), self._spared, self._aarrived
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            entry, lead = await find(fn, key(args, kwargs), args, kwargs)
+            if lead is None:
+                result = entry.value
+            else:
+                try:
+                    result = await fn(*args, **kwargs)
+                except BaseException as error:
+                    if not spared(lead, error):
+                        raise
+                    result = lead.stale.value
+                else:
+                    await arrived(lead, result)
+            return result
+
+        return call
+
+    def traits(self) -> Traits:
+        """What a pipeline needs to know about this policy."""
+        where = f"of up to {self._maxsize:,}" if self._store is None else f"in {type(self._store).__name__}"
+        stale = [
+            text
+            for text, seconds in (
+                (f", {self._while:g} s longer while it fetches anew", self._while),
+                (f", {self._if_error:g} s longer if there is no newer", self._if_error),
+            )
+            if seconds
+        ]
+        return Traits(
+            Role.CACHE, f"cache: values {where} answer for {self._ttl:g} s{''.join(stale)}", raises=(OutOfTime,)
+        )
+
+    @property
+    def stats(self) -> CacheStats:
+        """How things stand at this moment."""
+        store, counts = self.shelf.store, self._totals.read()
+        size = len(store) if isinstance(store, MemoryStore) else None
+        return CacheStats(size, counts["hit"], counts["miss"], counts["followed"], counts["stale"])
+
+    def invalidate(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        """Forget what a call would be answered. What is being fetched for it now is not kept either.
+
+        Args:
+            fn: A function that this cache guards, decorated or not.
+            args: The call's arguments.
+            kwargs: The call's arguments by name.
+
+        Raises:
+            TypeError: The cache has an asynchronous store: that needs `ainvalidate`.
+            ValueError: The cache does not guard this function.
+        """
+        self._refuse_slow("invalidate")
+        key = self._keys.of_call(fn, args, kwargs)
+        self.shelf.forget(key)
+        self.shelf.ask("drop", key)
+
+    async def ainvalidate(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        """The async twin of `invalidate`, for either kind of store."""
+        key = self._keys.of_call(fn, args, kwargs)
+        self.shelf.forget(key)
+        await self.shelf.aask("drop", key)
+
+    def clear(self) -> None:
+        """Forget everything, also what is being fetched now.
+
+        Raises:
+            TypeError: The cache has an asynchronous store: that needs `aclear`.
+        """
+        self._refuse_slow("clear")
+        self.shelf.forget_all()
+        self.shelf.ask("clear")
+
+    async def aclear(self) -> None:
+        """The async twin of `clear`, for either kind of store."""
+        self.shelf.forget_all()
+        await self.shelf.aask("clear")
+
+    def _find(self, fn: Callable[..., Any], key: Hashable, args: Arguments, kwargs: Named) -> "_Found":
+        """A value for the call, or leave to fetch it."""
+        shelf = self.shelf
+        entry = shelf.ask("get", key)
+        if entry is not None:
+            age = clock.now() - entry.since
+            if age < self._ttl:
+                self._totals.add("hit")
+                return entry, None
+            if age < self._ttl + self._while:
+                self._refresh(shelf, key, lambda: fn(*args, **kwargs))
+                return self._served(entry, None), None
+        return self._fetch(shelf, key, entry)
+
+    async def _afind(self, fn: Callable[..., Any], key: Hashable, args: Arguments, kwargs: Named) -> "_Found":
+        """The async twin of `_find`."""
+        shelf = self.shelf
+        entry = await shelf.aask("get", key)
+        if entry is not None:
+            age = clock.now() - entry.since
+            if age < self._ttl:
+                self._totals.add("hit")
+                return entry, None
+            if age < self._ttl + self._while:
+                self._arefresh(shelf, key, lambda: fn(*args, **kwargs))
+                return self._served(entry, None), None
+        return await self._afetch(shelf, key, entry)
+
+    def _fetch(self, shelf: Shelf, key: Hashable, entry: Entry | None) -> "_Found":
+        """Lead, or follow who does."""
+        flight, follower = shelf.board(key, ThreadWaiter)
+        if follower is not None:
+            try:
+                warn_if_blocking(self.label, "write 'await cache.acall(...)', or decorate a coroutine function")
+                with Waiting("cache.wait", self.label, _WAIT):
+                    while not shelf.ours(flight, follower):
+                        require_time(self.label)
+                        follower.wait(within_deadline(None))
+            except BaseException:
+                shelf.leave(flight, follower)
+                raise
+            if flight.landed:
+                return self._followed(flight, entry), None
+        return self._led(shelf, flight, entry)
+
+    async def _afetch(self, shelf: Shelf, key: Hashable, entry: Entry | None) -> "_Found":
+        """The async twin of `_fetch`."""
+        flight, follower = shelf.board(key, task_waiter)
+        if follower is not None:
+            try:
+                with Waiting("cache.wait", self.label, _WAIT):
+                    while not shelf.ours(flight, follower):
+                        require_time(self.label)
+                        await follower.wait(within_deadline(None))
+            except BaseException:
+                shelf.leave(flight, follower)
+                raise
+            if flight.landed:
+                return self._followed(flight, entry), None
+        return self._led(shelf, flight, entry)
+
+    def _led(self, shelf: Shelf, flight: Flight[Waiter], entry: Entry | None) -> "_Found":
+        self._totals.add("miss")
+        return None, Lead(shelf, flight, self._ttl + max(self._while, self._if_error), self._spare(entry))
+
+    def _followed(self, flight: Flight[Waiter], entry: Entry | None) -> Entry:
+        """What the leader has brought; where that is an error, the old value, if it is good enough."""
+        spare = self._spare(entry)
+        if flight.error is not None and spare is not None:
+            return self._served(spare, flight.error)
+        self._totals.add("followed")
+        return outcome(flight)
+
+    def _spare(self, entry: Entry | None) -> Entry | None:
+        """What would do if there is nothing newer."""
+        return entry if entry is not None and clock.now() - entry.since < self._ttl + self._if_error else None
+
+    def _served(self, entry: Entry, error: Exception | None) -> Entry:
+        self._totals.add("stale")
+        emit(ServedStale(self.label, clock.now() - entry.since, error))
+        return entry
+
+    def _spared(self, lead: Lead, error: BaseException) -> bool:
+        """The function has raised: whether the old value will do."""
+        if not isinstance(error, Exception):
+            lead.gone()
+            return False
+        if isinstance(error, OutOfTime):  # the leader's own time: another may have more
+            lead.gone()
+        else:
+            lead.failed(error)
+        if lead.stale is not None:
+            self._served(lead.stale, error)
+        return lead.stale is not None
+
+    def _arrived(self, lead: Lead, result: object) -> None:
+        """The function has returned."""
+        if _is_kept(lead, result):
+            lead.arrived(result)
+
+    async def _aarrived(self, lead: Lead, result: object) -> None:
+        """The async twin of `_arrived`."""
+        if _is_kept(lead, result):
+            await lead.aarrived(result)
+
+    def _refresh(self, shelf: Shelf, key: Hashable, fetch: Callable[[], Any]) -> None:
+        """Fetch in the background, in a thread; unless somebody is at it, or too many are at other things."""
+        flight = shelf.begin(key)
+        if flight is None:
+            return
+        if self._workers is None:
+            self._workers = Workers(self.label, _REFRESHERS)
+
+        def work() -> None:
+            lead = self._background(shelf, flight)
+            try:
+                result = fetch()
+            except BaseException as error:  # noqa: BLE001 - nobody waits for it who could be told otherwise
+                self._in_vain(lead, error)
+            else:
+                self._arrived(lead, result)
+
+        if self._workers.start(partial(copy_context().run, work)) is None:
+            shelf.give_up(flight)
+
+    def _arefresh(self, shelf: Shelf, key: Hashable, fetch: Callable[[], Awaitable[Any]]) -> None:
+        """Fetch in the background, in a task of the running loop."""
+        flight = shelf.begin(key)
+        if flight is None:
+            return
+
+        async def work() -> None:
+            lead = self._background(shelf, flight)
+            try:
+                result = await fetch()
+            except Exception as error:  # noqa: BLE001 - see above
+                self._in_vain(lead, error)
+            except BaseException:
+                lead.gone()
+                raise
+            else:
+                await self._aarrived(lead, result)
+
+        shelf.send_off(work)
+
+    def _background(self, shelf: Shelf, flight: Flight[Waiter]) -> Lead:
+        """The caller has its answer: its deadline is not ours."""
+        ambient.set(None)
+        return Lead(shelf, flight, self._ttl + max(self._while, self._if_error))
+
+    def _in_vain(self, lead: Lead, error: BaseException) -> None:
+        if isinstance(error, Exception):
+            lead.failed(error)
+        else:
+            lead.gone()
+        emit(RefreshFailed(self.label, error))
+
+    def _refuse_slow(self, verb: str) -> None:
+        if self.shelf.slow:
+            raise TypeError(f"{self!r} has an asynchronous store; write 'await cache.a{verb}(...)'")
+
+    def _empty_shelf(self) -> Shelf:
+        return Shelf(MemoryStore(self._maxsize) if self._store is None else self._store, self.label)
+
+    def _shelve(self) -> Callable[[], None]:
+        put_totals_back, shelved = self._totals.shelve(), self.shelf
+        self.shelf = self._empty_shelf()
+
+        def put_back() -> None:
+            put_totals_back()
+            self.shelf = shelved
+
+        return put_back
+
+    def _after_fork(self) -> None:
+        self.shelf.disown()
+
+
+_Found = tuple[Any, Any]  # an entry and no lead, or a lead alone; see `_find`
+
+
+def _is_kept(lead: Lead, result: object) -> bool:
+    """Whether a result is one that can be given twice. Ends the lead where not: a stream is for its caller alone."""
+    try:
+        if type(result) not in values:
+            refuse_coroutine(result)
+    except BaseException:
+        lead.gone()
+        raise
+    if type(result) not in values:
+        lead.gone()
+        return False
+    return True
+
+
+def _checked_key(key: object) -> Any:
+    if key is None or callable(key) or (isinstance(key, str) and key):
+        return key
+    raise TypeError(f"key must be the name of a parameter, or a function of the call's arguments, got {key!r}")
+
+
+def _checked_store(store: Any, maxsize: int) -> Any:
+    if store is None:
+        return None
+    missing = [verb for verb in ("get", "put", "drop", "clear") if not callable(getattr(store, verb, None))]
+    if missing or isinstance(store, type):
+        raise TypeError(f"store must be an object with get, put, drop and clear, got {store!r}")
+    if maxsize != _MAXSIZE:
+        raise ValueError(f"maxsize={maxsize!r} has no effect with store=, which has a size of its own; leave it out")
+    return store
+
+
+def _readings() -> list[Reading]:
+    return [
+        (value, {POLICY_NAME: label, CACHE_RESULT: result})
+        for label, counts in _totals.totals_of("cache").items()
+        for result, value in counts.items()
+    ]
+
+
+def _sizes() -> list[Reading]:
+    sizes = [(one.stats.size, {POLICY_NAME: one.label}) for one in _live.living("cache")]
+    return [(size, attributes) for size, attributes in sizes if size is not None]
+
+
+_WAIT = declare(
+    Instrument(
+        "resilience.cache.wait.duration",
+        "histogram",
+        "s",
+        "Time for which calls waited for what another call was fetching",
+        (POLICY_NAME, OUTCOME, ERROR_TYPE),
+    )
+)
+declare(
+    Instrument(
+        "resilience.cache.lookups",
+        "counter",
+        "{call}",
+        "Calls by what they were answered with",
+        (POLICY_NAME, CACHE_RESULT),
+        _readings,
+    )
+)
+declare(Instrument("resilience.cache.usage", "up_down_counter", "{value}", "Values in memory", (POLICY_NAME,), _sizes))

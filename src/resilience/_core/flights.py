@@ -1,0 +1,114 @@
+"""One fetch for all who want the same: a machine without a lock, a clock, or a thread.
+
+Who asks for what nobody is fetching begins a `Flight` and leads it; whoever asks meanwhile follows. The flight lands
+once, and all have the one outcome::
+
+    in the air, led -- lands --> landed: a value, or an error
+       |        ^
+       | leader gives up
+       v        | a follower takes over
+    in the air, not led
+
+A leader that is cancelled knows nothing of the answer, so it does not speak for the others: all that follow are woken,
+the first to come leads on, the rest go on waiting. That nobody in particular is chosen means that nobody in particular
+can be missing.
+
+What is forgotten while it is in the air still lands for those who asked before. It is only kept for nobody after them.
+"""
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+W = TypeVar("W")
+
+
+class Flight(Generic[W]):
+    """One fetch, and who waits for it.
+
+    Attributes:
+        key: What is fetched.
+        led: Whether somebody is at it.
+        landed: Whether it is over.
+        value: What was fetched, once it has `landed` well.
+        error: What it failed with, if it did.
+        followers: Who waits.
+        current: Whether what it brings is still worth keeping: false once the key was forgotten.
+    """
+
+    __slots__ = ("current", "error", "followers", "key", "landed", "led", "value")
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.led = True
+        self.landed = False
+        self.value: object = None
+        self.error: Exception | None = None
+        self.followers: list[W] = []
+        self.current = True
+
+
+class Flights(Generic[W]):
+    """All that is being fetched, by what it is."""
+
+    __slots__ = ("_air",)
+
+    def __init__(self) -> None:
+        self._air: dict[Hashable, Flight[W]] = {}
+
+    def __len__(self) -> int:
+        return len(self._air)
+
+    @property
+    def following(self) -> int:
+        """How many wait for what others fetch."""
+        return sum(len(flight.followers) for flight in self._air.values())
+
+    def find(self, key: Hashable) -> Flight[W] | None:
+        """What is under way for a key, if anything is."""
+        return self._air.get(key)
+
+    def begin(self, key: Hashable) -> Flight[W]:
+        """Fetch what nobody is fetching."""
+        flight = self._air[key] = Flight[W](key)
+        return flight
+
+    def leads(self, flight: Flight[W]) -> bool:
+        """Take over a flight that nobody leads; false if somebody does, or it has landed."""
+        if flight.led or flight.landed:
+            return False
+        flight.led = True
+        return True
+
+    def land(self, flight: Flight[W], value: object, error: Exception | None) -> list[W]:
+        """It is over. Who is to be woken."""
+        flight.landed, flight.value, flight.error = True, value, error
+        return self._off(flight)
+
+    def give_up(self, flight: Flight[W]) -> list[W]:
+        """The leader is gone, without an outcome. Who is to be woken, so that one of them leads on."""
+        flight.led = False
+        return flight.followers.copy() or self._off(flight)
+
+    def leave(self, flight: Flight[W], follower: W) -> None:
+        """One waits no more."""
+        if follower in flight.followers:
+            flight.followers.remove(follower)
+        if not flight.followers and not flight.led:
+            self._off(flight)
+
+    def forget(self, key: Hashable) -> None:
+        """Keep nothing of what is under way for a key; who asks from now on fetches anew."""
+        flight = self._air.pop(key, None)
+        if flight is not None:
+            flight.current = False
+
+    def forget_all(self) -> None:
+        """Keep nothing of what is under way."""
+        for key in list(self._air):
+            self.forget(key)
+
+    def _off(self, flight: Flight[W]) -> list[W]:
+        if self._air.get(flight.key) is flight:
+            del self._air[flight.key]
+        followers, flight.followers = flight.followers, []
+        return followers

@@ -1,0 +1,259 @@
+"""What tells one call from another: a key made of its arguments.
+
+Two keys are equal only for equal arguments of equal types, whether they were given by position, by name, or by
+default: `1`, `1.0` and `True` are three. What a method is called on is told by identity, and not kept alive. Nothing is
+ever told by its `repr`.
+
+All that follows from the signature is worked out at decoration.
+"""
+
+import inspect
+import weakref
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from typing import Any, Self, cast
+
+Arguments = tuple[Any, ...]
+Named = dict[str, Any]
+KeyOf = Callable[[Arguments, Named], Hashable]
+
+_CONTAINERS = frozenset({tuple, frozenset})
+"""Hashable things whose parts may be equal and of other types."""
+
+
+class Owner(weakref.ref[Any]):
+    """What a method is called on: told by identity, and not kept alive. A dead one equals nothing but itself."""
+
+    __slots__ = ("_number",)
+
+    _number: int
+
+    def __new__(cls, thing: object) -> Self:
+        """Refer to a thing."""
+        owner = super().__new__(cls, thing)
+        owner._number = id(thing)
+        return owner
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Owner):
+            return NotImplemented
+        thing = self()
+        return other is self or (thing is not None and other() is thing)
+
+
+class Keys:
+    """The keys of all functions of one policy.
+
+    Args:
+        key: As for `key_of`.
+        policy: Who asks, for messages.
+        by_name: Whether a function stands in a key by its name, for a store that outlives this process.
+    """
+
+    __slots__ = ("_by_name", "_functions", "_key", "_policy")
+
+    def __init__(self, key: str | Callable[..., Hashable] | None, policy: str, *, by_name: bool = False) -> None:
+        self._key = key
+        self._policy = policy
+        self._by_name = by_name
+        self._functions: weakref.WeakKeyDictionary[Any, KeyOf] = weakref.WeakKeyDictionary()
+
+    def of(self, fn: Any) -> KeyOf:
+        """How calls of a function are told apart, from one another and from those of other functions."""
+        about, inner = self._subject(fn), key_of(fn, self._key, self._policy)
+        with suppress(TypeError):  # what cannot be referred to weakly cannot be asked for later, either
+            self._functions[fn] = inner
+        return lambda args, named: (about, inner(args, named))
+
+    def of_call(self, fn: Any, args: Arguments, named: Named) -> Hashable:
+        """The key of one call.
+
+        Args:
+            fn: A function that was bound, or what it was decorated to.
+            args: The call's arguments by position.
+            named: The call's arguments by name.
+
+        Raises:
+            ValueError: No such function was bound.
+        """
+        if inspect.ismethod(fn):
+            fn, args = fn.__func__, (fn.__self__, *args)
+        inside = fn
+        while inside not in self._functions:
+            inside = getattr(inside, "__wrapped__", None)
+            if inside is None:
+                raise ValueError(f"{self._policy} does not guard {_name(fn)}; give a function that it decorates")
+        return self._subject(inside), self._functions[inside](args, named)
+
+    def _subject(self, fn: Any) -> Hashable:
+        return f"{fn.__module__}.{_name(fn)}" if self._by_name else _subject(fn)
+
+
+def key_of(fn: Callable[..., Any], key: str | Callable[..., Hashable] | None, policy: str) -> KeyOf:
+    """How calls of one function are told apart.
+
+    Args:
+        fn: The user's function.
+        key: The name of a parameter, a function of the call's arguments, or `None`: all arguments.
+        policy: Who asks, for messages.
+
+    Raises:
+        ValueError: `key` names no parameter of the function.
+    """
+    if callable(key):
+        return _by_function(key, fn, policy)
+    signature = _signature(fn)
+    if key is not None:
+        return _by_parameter(key, signature, fn, policy)
+    return _by_all(signature, fn, policy)
+
+
+def _subject(fn: Any) -> Hashable:
+    bound = getattr(fn, "__self__", None)
+    if inspect.ismethod(fn) and bound is not None:
+        return fn.__func__, Owner(bound)
+    return fn if isinstance(fn, Hashable) else id(fn)
+
+
+def _by_function(key: Callable[..., Hashable], fn: Callable[..., Any], policy: str) -> KeyOf:
+    def ask(args: Arguments, named: Named) -> Hashable:
+        found = key(*args, **named)
+        return _hashable(_typed(found), lambda: f"{policy}: key= returned {_shown(found)} for {_name(fn)}")
+
+    return ask
+
+
+def _by_parameter(name: str, signature: inspect.Signature, fn: Callable[..., Any], policy: str) -> KeyOf:
+    parameters = signature.parameters
+    if name not in parameters or parameters[name].kind in {
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+    }:
+        raise ValueError(
+            f"key={name!r} names no parameter of {_name(fn)}{signature}; name one of its parameters, or give a "
+            "function of the call's arguments"
+        )
+    position, default = list(parameters).index(name), parameters[name].default
+    if parameters[name].kind is inspect.Parameter.KEYWORD_ONLY:
+        position = _NEVER
+
+    def ask(args: Arguments, named: Named) -> Hashable:
+        if len(args) > position:
+            value = args[position]
+        elif name in named:
+            value = named[name]
+        elif default is not inspect.Parameter.empty:
+            value = default
+        else:
+            value = _bound(signature, args, named).arguments[name]  # raises what the function itself would raise
+        return _hashable(_typed(value), lambda: f"{policy}: argument {name!r} of {_name(fn)} is {_shown(value)}")
+
+    return ask
+
+
+def _by_all(signature: inspect.Signature, fn: Callable[..., Any], policy: str) -> KeyOf:
+    parameters = list(signature.parameters.values())
+    plain = all(one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD} for one in parameters)
+    complete = len(parameters) if plain else _NEVER
+    owned = _is_method(fn, parameters)
+
+    def ask(args: Arguments, named: Named) -> Hashable:
+        if named or len(args) != complete:
+            args = _in_order(_bound(signature, args, named))
+        if owned:
+            args = (_owner(args[0], fn, policy), *args[1:])
+        kinds = tuple(map(type, args))
+        key = (args, kinds) if _CONTAINERS.isdisjoint(kinds) else tuple(map(_typed, args))
+        return _hashable(key, lambda: f"{policy}: {_culprit(signature, args, _name(fn))}")
+
+    return ask
+
+
+_NEVER = 1 << 30
+
+
+def _typed(value: Any) -> Hashable:
+    """A value with its type, and the types of what is in it."""
+    kind = cast("type[Any]", type(value))
+    if isinstance(value, str) and kind is str:
+        return value  # nothing but text stands for itself, so text cannot be taken for anything else
+    if kind is tuple:
+        return kind, tuple(map(_typed, value))
+    if kind is frozenset:
+        return kind, frozenset(map(_typed, value))
+    return kind, value
+
+
+def _bound(signature: inspect.Signature, args: Arguments, named: Named) -> inspect.BoundArguments:
+    bound = signature.bind(*args, **named)
+    bound.apply_defaults()
+    return bound
+
+
+def _in_order(bound: inspect.BoundArguments) -> Arguments:
+    """Arguments as they would be given by position; what `**` collects in the order of its names."""
+    return tuple(
+        tuple(sorted(value.items()))
+        if bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        else value
+        for name, value in bound.arguments.items()
+    )
+
+
+def _is_method(fn: Callable[..., Any], parameters: list[inspect.Parameter]) -> bool:
+    """Whether the first argument is what a method is called on: a function in a class, by the usual names."""
+    scope = getattr(fn, "__qualname__", "").rpartition(".")[0]
+    return bool(scope and not scope.endswith("<locals>") and parameters and parameters[0].name in {"self", "cls"})
+
+
+def _owner(thing: object, fn: Callable[..., Any], policy: str) -> Owner:
+    try:
+        return Owner(thing)
+    except TypeError:
+        raise TypeError(
+            f"{policy}: {_name(fn)} is a method, and what it is called on ({type(thing).__name__}) cannot be "
+            "referred to weakly, so it would be kept alive; add '__weakref__' to its __slots__, or give key="
+        ) from None
+
+
+def _hashable(key: Hashable, what: Callable[[], str]) -> Hashable:
+    try:
+        hash(key)
+    except TypeError:
+        raise TypeError(
+            f"{what()}, which cannot be hashed and so is no part of a key; pass something hashable (a tuple for a "
+            "list, say), or give key= a function of the arguments"
+        ) from None
+    return key
+
+
+def _culprit(signature: inspect.Signature, args: Arguments, function: str) -> str:
+    for name, value in zip(signature.parameters, args, strict=False):
+        try:
+            hash(value)
+        except TypeError:
+            return f"argument {name!r} of {function} is {_shown(value)}"
+    return f"an argument of {function}"
+
+
+def _shown(value: object) -> str:
+    return f"a {type(value).__name__}"
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):  # some built-in functions have none
+        return inspect.Signature(
+            [
+                inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+                inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+            ]
+        )
+
+
+def _name(fn: Any) -> str:
+    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
