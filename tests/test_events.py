@@ -21,10 +21,13 @@ from resilience.events import (
     GaveUp,
     Overran,
     Recovered,
+    RefreshFailed,
     Refused,
     Retrying,
     SagaParked,
+    ServedStale,
     StateChanged,
+    StoreFailed,
     WouldOpen,
 )
 from resilience.testing import sandbox
@@ -41,6 +44,9 @@ EVENTS: list[Event] = [
     Abandoned("p", 2.0, 1),
     Overran("p", 2.0, 3.0),
     FellBack("p", None),
+    ServedStale("p", 90.0, ERROR),
+    RefreshFailed("p", ERROR),
+    StoreFailed("p", "get", ERROR),
     SagaParked("p", "order-42", "charge", "undo-failed", "builtins.OSError: no route"),
 ]
 

@@ -25,6 +25,7 @@ SUBJECTS = {
     "circuit-breaker": resilience.CircuitBreaker,
     "bulkhead": resilience.Bulkhead,
     "rate-limiter": resilience.RateLimiter,
+    "cache": resilience.Cache,
     "pipeline": resilience.Pipeline,
 }
 HEADINGS = [

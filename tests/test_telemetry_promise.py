@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from resilience import (
     Bulkhead,
+    Cache,
     CircuitBreaker,
     Pipeline,
     Policy,
@@ -28,6 +29,7 @@ from resilience import (
     SlowRate,
     TimedOut,
     _metrics,
+    deadline,
     fallback,
     retry,
     timeout,
@@ -111,6 +113,7 @@ class Afternoon:
         with sandbox(autojump=False) as self.time:
             anyio.run(self.queues)
             anyio.run(self.turns)
+            anyio.run(self.lookups)
         with sandbox() as self.time:
             self.outcomes()
             self.states()
@@ -139,6 +142,7 @@ class Afternoon:
             Bulkhead(1),
             CircuitBreaker(),
             RateLimiter(1),
+            Cache(60),
         ):
             self.try_to(policy)
         for error in (None, ValueError(), TimedOut("inner", 1), KeyboardInterrupt()):
@@ -198,6 +202,38 @@ class Afternoon:
             self.time.advance(1)
             await anyio.wait_all_tasks_blocked()
             limiter.configure(0.01)
+
+    async def lookups(self) -> None:
+        """Two follow one, of whom one has no time left; then a hit; then an old answer, for there is no newer."""
+        self.cache = Cache(5, stale_if_error=9, name="answers")
+        failing: list[bool] = []
+
+        async def fetch() -> str:
+            await clock.asleep(1)
+            if failing:
+                raise OSError
+            return "answer"
+
+        guarded = self.cache(fetch)
+
+        async def use(seconds: float) -> None:
+            with suppress(Rejected), deadline(seconds):
+                await guarded()
+
+        async with anyio.create_task_group() as tasks:
+            for seconds in (9, 9, 0.5):
+                tasks.start_soon(use, seconds)
+                await anyio.wait_all_tasks_blocked()
+            for _ in range(2):
+                self.time.advance(0.5)
+                await anyio.wait_all_tasks_blocked()
+        await use(9)
+        self.time.advance(6)
+        failing.append(True)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(use, 9)
+            await anyio.wait_all_tasks_blocked()
+            self.time.advance(1)
 
     def waits(self) -> None:
         self.try_to(Pipeline(retry(on=OSError, wait=1), name="patient"), OSError())
@@ -376,6 +412,8 @@ def test_the_values_on_metrics_are_few_and_known(afternoon: Afternoon) -> None:
     allowed["resilience.saga.outcome"] -= {"stuck", "left"}  # those have not ended
     (verdicts,) = (row for row in METRICS if name(row).endswith("verdicts"))
     allowed["resilience.circuit_breaker.verdict"] = set(NAMED.findall(verdicts[-1]))
+    (lookups,) = (row for row in METRICS if name(row).endswith("lookups"))
+    allowed["resilience.cache.result"] = set(NAMED.findall(lookups[-1]))
     seen: dict[str, set[str]] = defaultdict(set)
     for metric in afternoon.metrics.values():
         for point in cast("Any", metric.data).data_points:

@@ -133,8 +133,8 @@ def _by_parameter(name: str, signature: inspect.Signature, fn: Callable[..., Any
         inspect.Parameter.VAR_KEYWORD,
     }:
         raise ValueError(
-            f"key={name!r} names no parameter of {_name(fn)}{signature}; name one of its parameters, or give a "
-            "function of the call's arguments"
+            f"key={name!r} names no parameter of {_name(fn)}, which has {', '.join(parameters) or 'none'}; name one of "
+            "them that takes one argument, or give a function of the call's arguments"
         )
     position, default = list(parameters).index(name), parameters[name].default
     if parameters[name].kind is inspect.Parameter.KEYWORD_ONLY:
