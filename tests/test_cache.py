@@ -146,7 +146,7 @@ def test_keyword_only_parameters_and_those_collected_are_told_apart() -> None:
         calls.append(names)
         return len(calls)
 
-    assert [by_day("a", day="mon"), by_day("b", day="mon"), by_day("a", day="tue")] == [1, 1, 2]
+    assert [by_day("a", day="mon"), by_day("b", "c", day="mon"), by_day("a", day="tue")] == [1, 1, 2]
     assert [by_all("a", x=1, y=2), by_all("a", y=2, x=1), by_all("a", x=1), by_all("a", "x")] == [3, 3, 4, 5]
 
 

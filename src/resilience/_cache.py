@@ -344,8 +344,11 @@ class Cache(Shared):
             lead = self._background(shelf, flight)
             try:
                 result = fetch()
-            except BaseException as error:  # noqa: BLE001 - nobody waits for it who could be told otherwise
+            except Exception as error:  # noqa: BLE001 - nobody waits for it who could be told otherwise
                 self._in_vain(lead, error)
+            except BaseException:
+                lead.gone()
+                raise
             else:
                 self._arrived(lead, result)
 
@@ -377,11 +380,8 @@ class Cache(Shared):
         ambient.set(None)
         return Lead(shelf, flight, self._ttl + max(self._while, self._if_error))
 
-    def _in_vain(self, lead: Lead, error: BaseException) -> None:
-        if isinstance(error, Exception):
-            lead.failed(error)
-        else:
-            lead.gone()
+    def _in_vain(self, lead: Lead, error: Exception) -> None:
+        lead.failed(error)
         emit(RefreshFailed(self.label, error))
 
     def _refuse_slow(self, verb: str) -> None:

@@ -22,7 +22,7 @@ _CONTAINERS = frozenset({tuple, frozenset})
 
 
 class Owner(weakref.ref[Any]):
-    """What a method is called on: told by identity, and not kept alive. A dead one equals nothing but itself."""
+    """What a method is called on: told by identity, and not kept alive. A dead one equals no living one."""
 
     __slots__ = ("_number",)
 
@@ -38,10 +38,7 @@ class Owner(weakref.ref[Any]):
         return self._number
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Owner):
-            return NotImplemented
-        thing = self()
-        return other is self or (thing is not None and other() is thing)
+        return isinstance(other, Owner) and other() is self()
 
 
 class Keys:

@@ -10,11 +10,23 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resilience import Cache, Entry, OutOfTime, Pipeline, ResilienceWarning, deadline, fallback, listen, retry
+from resilience import (
+    Cache,
+    Entry,
+    OutOfTime,
+    Pipeline,
+    ResilienceWarning,
+    deadline,
+    fallback,
+    listen,
+    remaining,
+    retry,
+)
 from resilience._clock import clock
+from resilience._standing_in import fetches
 from resilience.events import RefreshFailed, ServedStale, StoreFailed
 from resilience.testing import sandbox
 from tests.crowd import beside, until
@@ -255,14 +267,28 @@ def test_those_who_follow_have_an_exception_of_their_own() -> None:
     assert all(error.__notes__ is not original.__notes__ for error in twins)
 
 
-@pytest.mark.law(62)
-def test_an_exception_that_cannot_be_copied_is_shared() -> None:
-    class Particular(Exception):
-        def __init__(self, a: str, b: str) -> None:
-            super().__init__(a + b)
+class Particular(Exception):
+    """It cannot be made from its `args`."""
 
+    def __init__(self, a: str, b: str) -> None:
+        super().__init__(a + b)
+
+
+class Turned(Exception):
+    """A copy of it is something else."""
+
+    def __init__(self, a: str, b: str) -> None:
+        super().__init__(a + b)
+
+    def __copy__(self) -> Exception:
+        return KeyError(*self.args)
+
+
+@pytest.mark.law(62)
+@pytest.mark.parametrize("kind", [Particular, Turned])
+def test_an_exception_that_cannot_be_copied_is_shared(kind: type[Any]) -> None:
     cache, going, calls = Cache(60), threading.Event(), list[int]()
-    original = Particular("a", "b")
+    original = kind("a", "b")
 
     @cache
     def fetch() -> object:
@@ -275,7 +301,7 @@ def test_an_exception_that_cannot_be_copied_is_shared() -> None:
     def ask() -> None:
         try:
             fetch()
-        except Particular as error:
+        except (Particular, Turned) as error:
             errors.append(error)
 
     with beside(*[ask] * 2):
@@ -299,6 +325,62 @@ def test_a_function_that_calls_itself_does_not_wait_for_itself(backend: str) -> 
         assert anyio.run(fetch, backend=backend) == 3
         assert anyio.run(fetch, backend=backend) == 3
     assert len(depth) == 3
+
+
+@pytest.mark.law(62, 80)
+@every_backend
+def test_when_all_are_cancelled_at_once_nothing_is_left_in_the_air(backend: str) -> None:
+    cache = Cache(60)
+
+    @cache
+    async def fetch() -> None:
+        await clock.asleep(10)
+
+    async def scene() -> None:
+        with anyio.CancelScope() as scope:
+            clock.expire(scope, 1)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(fetch)
+
+    with sandbox():
+        anyio.run(scene, backend=backend)
+        assert len(cache.shelf) == 0
+
+
+@pytest.mark.law(62)
+def test_a_thread_that_is_interrupted_while_it_follows_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, going, calls = Cache(60), threading.Event(), list[int]()
+
+    @cache
+    def fetch() -> None:
+        calls.append(1)
+        going.wait()
+
+    def interrupted(*_: Any) -> bool:
+        raise KeyboardInterrupt
+
+    with beside(fetch):
+        until(lambda: calls)
+        monkeypatch.setattr(clock, "acquire", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fetch()
+        monkeypatch.undo()
+        assert cache.shelf.following == 0
+        going.set()
+
+
+@pytest.mark.parametrize("outcome", [None, ValueError(), KeyboardInterrupt()])
+def test_what_runs_after_a_fetch_does_not_count_as_inside_it(outcome: BaseException | None) -> None:
+    @Cache(60)
+    def fetch() -> None:
+        assert len(fetches.get()) == 1
+        if outcome is not None:
+            raise outcome
+
+    with suppress(ValueError, KeyboardInterrupt):
+        fetch()
+    assert fetches.get() == ()
 
 
 # What is kept.
@@ -408,6 +490,21 @@ def test_keys_are_equal_only_for_equal_arguments_of_equal_types(first: list[Any]
     same = shape(tuple(first)) == shape(tuple(second))
     assert (fetch(*first) is fetch(*second)) == same
     assert len(calls) == 2 - same
+
+
+@pytest.mark.law(80)
+@given(first=VALUES, second=VALUES)
+@example(1, 1.0)
+@example(True, 1)
+@example((1,), (1.0,))
+@example(frozenset({1}), frozenset({True}))
+@example((), frozenset())
+def test_so_are_those_of_a_single_argument(first: Any, second: Any) -> None:
+    @Cache(60)
+    def fetch(value: Any) -> object:
+        return object()
+
+    assert (fetch(first) is fetch(second)) == (shape(first) == shape(second))
 
 
 @pytest.mark.law(80)
@@ -558,6 +655,18 @@ class Slow(Broken):
         super().clear()
 
 
+@pytest.mark.law(64)
+def test_a_store_that_is_interrupted_leaves_nothing_in_the_air() -> None:
+    class Interrupted(Broken):
+        def put(self, key: Any, value: Any, seconds: float, /) -> None:
+            raise KeyboardInterrupt
+
+    cache = Cache(60, store=Interrupted(set()))
+    with pytest.raises(KeyboardInterrupt):
+        cache(lambda: 1)()
+    assert len(cache.shelf) == 0
+
+
 VERBS = ("get", "put", "drop", "clear")
 
 
@@ -658,6 +767,31 @@ def test_an_old_value_answers_only_where_it_may(age: float, ttl: float, if_error
                 fetch()
 
 
+def test_those_who_follow_have_the_old_value_too() -> None:
+    cache, going, calls = Cache(10, stale_if_error=50), threading.Event(), list[int]()
+
+    @cache
+    def fetch() -> str:
+        calls.append(1)
+        if len(calls) > 1:
+            going.wait()
+            raise ConnectionError
+        return "old"
+
+    found: list[str] = []
+
+    def ask() -> None:
+        found.append(fetch())
+
+    with sandbox() as time:
+        fetch()
+        time.advance(11)
+        with beside(ask, ask):
+            until(lambda: cache.shelf.following == 1)
+            going.set()
+        assert (found, cache.stats.stale, len(calls)) == (["old", "old"], 2, 2)
+
+
 @every_backend
 def test_an_old_value_answers_at_once_and_one_refreshes_it_behind(backend: str) -> None:
 
@@ -666,6 +800,7 @@ def test_an_old_value_answers_at_once_and_one_refreshes_it_behind(backend: str) 
     @cache
     async def fetch() -> int:
         calls.append(clock.now())
+        assert len(calls) in {1, 5} or remaining() is None
         await clock.asleep(2)
         if len(calls) == 3:
             raise ConnectionError
@@ -704,6 +839,73 @@ def test_plain_functions_are_refreshed_in_a_thread() -> None:
         until(lambda: len(cache.shelf) == 0)
         assert fetch() == "value 2"
     assert calls[0] == threading.get_ident() != calls[1]
+
+
+def test_a_refresh_is_made_once_and_only_so_many_at_a_time() -> None:
+    cache, going, calls = Cache(10, stale_while_revalidate=50), threading.Event(), list[int]()
+
+    @cache
+    def fetch(number: int) -> int:
+        calls.append(number)
+        if len(calls) > 9:
+            going.wait()
+        return len(calls)
+
+    with sandbox() as time:
+        for number in range(9):
+            fetch(number)
+        time.advance(11)
+        for number in (*range(9), *range(9)):
+            fetch(number)
+        until(lambda: len(calls) == 9 + 8)
+        assert len(cache.shelf) == 8
+        going.set()
+        until(lambda: len(cache.shelf) == 0)
+        assert sorted(calls[9:]) == [*range(8)]
+        fetch(8)
+        until(lambda: calls[-1] == 8 and len(cache.shelf) == 0)
+
+
+def test_a_refresh_that_ends_its_thread_is_tried_again() -> None:
+    cache, calls = Cache(10, stale_while_revalidate=20), list[int]()
+
+    @cache
+    def fetch() -> int:
+        calls.append(1)
+        if len(calls) == 2:
+            raise SystemExit
+        return len(calls)
+
+    with sandbox() as time:
+        fetch()
+        time.advance(11)
+        for number in (2, 3):
+            fetch()
+            until(lambda number=number: len(calls) == number and len(cache.shelf) == 0)  # type: ignore[misc]
+        assert fetch() == 3
+
+
+@every_backend
+def test_a_refresh_that_dies_with_its_event_loop_is_tried_again(backend: str) -> None:
+    cache, calls = Cache(10, stale_while_revalidate=90), list[int]()
+
+    @cache
+    async def fetch() -> int:
+        calls.append(1)
+        await clock.asleep(1)
+        return len(calls)
+
+    async def scene(seconds: float) -> int:
+        found = await fetch()
+        await clock.asleep(seconds)
+        return found
+
+    with sandbox() as time:
+        anyio.run(scene, 0, backend=backend)
+        time.advance(11)
+        assert anyio.run(scene, 0, backend=backend) == 1
+        assert len(cache.shelf) == 0
+        assert [anyio.run(scene, 2, backend=backend) for _ in range(2)] == [1, 3]
 
 
 def test_a_refresh_in_a_thread_that_fails_is_told_and_tried_again() -> None:

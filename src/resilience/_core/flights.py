@@ -73,8 +73,8 @@ class Flights(Generic[W]):
         return flight
 
     def leads(self, flight: Flight[W]) -> bool:
-        """Take over a flight that nobody leads; false if somebody does, or it has landed."""
-        if flight.led or flight.landed:
+        """Take over a flight that nobody leads; false if somebody does."""
+        if flight.led:
             return False
         flight.led = True
         return True
