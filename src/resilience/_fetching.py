@@ -62,7 +62,7 @@ class Shelf:
         try:
             return getattr(self.store, verb)(*args)
         except Exception as error:  # noqa: BLE001 - it is the user's
-            emit(StoreFailed(self._label, verb, error))
+            self.failed(verb, error)
             return None
 
     async def aask(self, verb: str, *args: Any) -> Any:
@@ -72,8 +72,12 @@ class Shelf:
         try:
             return await getattr(self.store, verb)(*args)
         except Exception as error:  # noqa: BLE001 - it is the user's
-            emit(StoreFailed(self._label, verb, error))
+            self.failed(verb, error)
             return None
+
+    def failed(self, verb: str, error: Exception) -> None:
+        """Tell that the store has failed."""
+        emit(StoreFailed(self._label, verb, error))
 
     def forget(self, key: Hashable) -> None:
         """Let nothing that is being fetched for a key be kept."""

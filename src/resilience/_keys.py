@@ -11,7 +11,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Any, Self, cast
+from typing import Any, Self
 
 Arguments = tuple[Any, ...]
 Named = dict[str, Any]
@@ -60,10 +60,10 @@ class Keys:
 
     def of(self, fn: Any) -> KeyOf:
         """How calls of a function are told apart, from one another and from those of other functions."""
-        about, inner = self._subject(fn), key_of(fn, self._key, self._policy)
+        found = key_of(fn, self._key, self._policy, f"{fn.__module__}.{_name(fn)}" if self._by_name else _subject(fn))
         with suppress(TypeError):  # what cannot be referred to weakly cannot be asked for later, either
-            self._functions[fn] = inner
-        return lambda args, named: (about, inner(args, named))
+            self._functions[fn] = found
+        return found
 
     def of_call(self, fn: Any, args: Arguments, named: Named) -> Hashable:
         """The key of one call.
@@ -83,29 +83,29 @@ class Keys:
             inside = getattr(inside, "__wrapped__", None)
             if inside is None:
                 raise ValueError(f"{self._policy} does not guard {_name(fn)}; give a function that it decorates")
-        return self._subject(inside), self._functions[inside](args, named)
-
-    def _subject(self, fn: Any) -> Hashable:
-        return f"{fn.__module__}.{_name(fn)}" if self._by_name else _subject(fn)
+        return self._functions[inside](args, named)
 
 
-def key_of(fn: Callable[..., Any], key: str | Callable[..., Hashable] | None, policy: str) -> KeyOf:
+def key_of(
+    fn: Callable[..., Any], key: str | Callable[..., Hashable] | None, policy: str, about: Hashable = None
+) -> KeyOf:
     """How calls of one function are told apart.
 
     Args:
         fn: The user's function.
         key: The name of a parameter, a function of the call's arguments, or `None`: all arguments.
         policy: Who asks, for messages.
+        about: What stands first in each key.
 
     Raises:
         ValueError: `key` names no parameter of the function.
     """
     if callable(key):
-        return _by_function(key, fn, policy)
+        return _by_function(key, fn, policy, about)
     signature = _signature(fn)
     if key is not None:
-        return _by_parameter(key, signature, fn, policy)
-    return _by_all(signature, fn, policy)
+        return _by_parameter(key, signature, fn, policy, about)
+    return _by_all(signature, fn, policy, about)
 
 
 def _subject(fn: Any) -> Hashable:
@@ -115,15 +115,22 @@ def _subject(fn: Any) -> Hashable:
     return fn if isinstance(fn, Hashable) else id(fn)
 
 
-def _by_function(key: Callable[..., Hashable], fn: Callable[..., Any], policy: str) -> KeyOf:
+def _by_function(key: Callable[..., Hashable], fn: Callable[..., Any], policy: str, about: Hashable) -> KeyOf:
     def ask(args: Arguments, named: Named) -> Hashable:
-        found = key(*args, **named)
-        return _hashable(_typed(found), lambda: f"{policy}: key= returned {_shown(found)} for {_name(fn)}")
+        value = key(*args, **named)
+        found = (about, _typed(value))
+        try:
+            hash(found)
+        except TypeError:
+            raise _unhashable(f"{policy}: key= returned {_shown(value)} for {_name(fn)}") from None
+        return found
 
     return ask
 
 
-def _by_parameter(name: str, signature: inspect.Signature, fn: Callable[..., Any], policy: str) -> KeyOf:
+def _by_parameter(
+    name: str, signature: inspect.Signature, fn: Callable[..., Any], policy: str, about: Hashable
+) -> KeyOf:
     parameters = signature.parameters
     if name not in parameters or parameters[name].kind in {
         inspect.Parameter.VAR_POSITIONAL,
@@ -146,16 +153,23 @@ def _by_parameter(name: str, signature: inspect.Signature, fn: Callable[..., Any
             value = default
         else:
             value = _bound(signature, args, named).arguments[name]  # raises what the function itself would raise
-        return _hashable(_typed(value), lambda: f"{policy}: argument {name!r} of {_name(fn)} is {_shown(value)}")
+        found = (about, _typed(value))
+        try:
+            hash(found)
+        except TypeError:
+            raise _unhashable(f"{policy}: argument {name!r} of {_name(fn)} is {_shown(value)}") from None
+        return found
 
     return ask
 
 
-def _by_all(signature: inspect.Signature, fn: Callable[..., Any], policy: str) -> KeyOf:
+def _by_all(signature: inspect.Signature, fn: Callable[..., Any], policy: str, about: Hashable) -> KeyOf:
     parameters = list(signature.parameters.values())
     plain = all(one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD} for one in parameters)
     complete = len(parameters) if plain else _NEVER
     owned = _is_method(fn, parameters)
+    if complete == 1 and not owned:
+        return _by_parameter(parameters[0].name, signature, fn, policy, about)
 
     def ask(args: Arguments, named: Named) -> Hashable:
         if named or len(args) != complete:
@@ -163,8 +177,12 @@ def _by_all(signature: inspect.Signature, fn: Callable[..., Any], policy: str) -
         if owned:
             args = (_owner(args[0], fn, policy), *args[1:])
         kinds = tuple(map(type, args))
-        key = (args, kinds) if _CONTAINERS.isdisjoint(kinds) else tuple(map(_typed, args))
-        return _hashable(key, lambda: f"{policy}: {_culprit(signature, args, _name(fn))}")
+        found = (about, args, kinds) if _CONTAINERS.isdisjoint(kinds) else (about, *map(_typed, args))
+        try:
+            hash(found)
+        except TypeError:
+            raise _unhashable(f"{policy}: {_culprit(signature, args, _name(fn))}") from None
+        return found
 
     return ask
 
@@ -174,7 +192,7 @@ _NEVER = 1 << 30
 
 def _typed(value: Any) -> Hashable:
     """A value with its type, and the types of what is in it."""
-    kind = cast("type[Any]", type(value))
+    kind: Any = type(value)
     if isinstance(value, str) and kind is str:
         return value  # nothing but text stands for itself, so text cannot be taken for anything else
     if kind is tuple:
@@ -216,15 +234,11 @@ def _owner(thing: object, fn: Callable[..., Any], policy: str) -> Owner:
         ) from None
 
 
-def _hashable(key: Hashable, what: Callable[[], str]) -> Hashable:
-    try:
-        hash(key)
-    except TypeError:
-        raise TypeError(
-            f"{what()}, which cannot be hashed and so is no part of a key; pass something hashable (a tuple for a "
-            "list, say), or give key= a function of the arguments"
-        ) from None
-    return key
+def _unhashable(what: str) -> TypeError:
+    return TypeError(
+        f"{what}, which cannot be hashed and so is no part of a key; pass something hashable (a tuple for a list, "
+        "say), or give key= a function of the arguments"
+    )
 
 
 def _culprit(signature: inspect.Signature, args: Arguments, function: str) -> str:

@@ -99,12 +99,15 @@ class MemoryStore:
 
     def get(self, key: Hashable, /) -> Entry | None:
         """See `Store.get`."""
-        entries = self._entries
-        with self._lock:
+        entries, lock = self._entries, self._lock
+        lock.acquire()  # not `with`, which takes twice as long
+        try:
             entry = entries.get(key)
             if entry is not None:
                 entries.move_to_end(key)
             return entry
+        finally:
+            lock.release()
 
     def put(self, key: Hashable, value: Any, seconds: float, /) -> None:
         """See `Store.put`."""
