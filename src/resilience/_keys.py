@@ -192,7 +192,7 @@ _NEVER = 1 << 30
 
 def _typed(value: Any) -> Hashable:
     """A value with its type, and the types of what is in it."""
-    kind: Any = type(value)
+    kind: object = type(value)
     if isinstance(value, str) and kind is str:
         return value  # nothing but text stands for itself, so text cannot be taken for anything else
     if kind is tuple:
