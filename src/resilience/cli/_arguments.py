@@ -51,7 +51,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m resilience", description=about, epilog=example, formatter_class=_AS_IT_IS
     )
-    kits = parser.add_subparsers(dest="kit", metavar="saga", required=True)
+    kits = parser.add_subparsers(dest="kit", metavar="TOOL", required=True)
     saga = kits.add_parser(
         "saga", help="look after sagas", description=_ABOUT, epilog=_START, formatter_class=_AS_IT_IS
     )
@@ -61,6 +61,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for verb, (about, example) in _VERBS.items():
         _asking(commands, verb, about, example)
     _upkeep(commands)
+    _backtest(kits)
     return parser.parse_args(arguments)
 
 
@@ -133,6 +134,22 @@ def _upkeep(commands: _Commands) -> None:
         "--status", action="append", default=[], choices=STATUSES[2:], help="only these; may be repeated"
     )
     parser.add_argument("--yes", action="store_true", help="really do it")
+
+
+def _backtest(kits: _Commands) -> None:
+    about = "drive recorded traffic through a changed pipeline, and tell what would have been different"
+    parser = kits.add_parser(
+        "backtest",
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog="example:\n  python -m resilience backtest traffic.jsonl shop.clients:payments",
+        formatter_class=_AS_IT_IS,
+    )
+    parser.add_argument("traffic", metavar="TRAFFIC", help="the file that resilience.record has written")
+    parser.add_argument("pipeline", metavar="MODULE:NAME", help="the changed pipeline, or any policy")
+    parser.add_argument("--policy", metavar="NAME", help="whose traffic, if that of several was recorded")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seeds jitter and lots; default: 0")
+    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
 
 
 def _seconds(text: str) -> float:

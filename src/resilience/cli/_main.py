@@ -11,6 +11,7 @@ from .._clock import clock
 from ..errors import SagaError
 from ..saga import Journal, SQLiteJournal
 from ..saga._wording import plain
+from . import _backtesting
 from ._app import App, UsageError
 from ._arguments import parse
 from ._asking import Wish, ask
@@ -53,6 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: Namespace) -> int:
     output = Output(sys.stdout, as_json=given.json)
+    if given.kit == "backtest":
+        return _backtesting.run(given.traffic, given.pipeline, output, policy=given.policy, seed=given.seed)
+    return _look_after(given, output)
+
+
+def _look_after(given: Namespace, output: Output) -> int:
+    """What is asked about sagas."""
     app = App(getattr(given, "app", None))
     with _journal(given.journal, thorough=given.command == "check") as journal:
         match given.command:
