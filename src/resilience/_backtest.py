@@ -11,7 +11,7 @@ afterwards.
 
 import sys
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -130,7 +130,7 @@ class _Replay:
         self.guesses = self.cut = 0
         self._errors = _Errors()
         self._problem: NoReplay | None = None
-        self._stop = anyio.CancelScope()
+        self._stop: Callable[[], object] = _nothing
         self._call = acompose(self._layers(policy), self._service)
 
     def run(self, seed: int) -> None:
@@ -168,13 +168,13 @@ class _Replay:
         return self._zero + clock.now()
 
     async def _arrivals(self) -> None:
-        with self._stop:
-            async with anyio.create_task_group() as tasks:
-                for number, call in enumerate(self._traffic.calls):
-                    wait = call.at - self._now()
-                    if wait > 0.0:
-                        await clock.asleep(wait)
-                    tasks.start_soon(self._arrive, number, call)
+        async with anyio.create_task_group() as tasks:
+            self._stop = tasks.cancel_scope.cancel
+            for number, call in enumerate(self._traffic.calls):
+                wait = call.at - self._now()
+                if wait > 0.0:
+                    await clock.asleep(wait)
+                tasks.start_soon(self._arrive, number, call)
 
     async def _arrive(self, number: int, call: Call) -> None:
         """One call, until it ends or its caller takes it back, as then."""
@@ -206,11 +206,11 @@ class _Replay:
     def _fail(self, error: Exception) -> None:
         """The pipeline asks for what is not there: whatever else is learned would mislead."""
         self._problem = NoReplay(
-            f"the pipeline raised {type(error).__name__} of its own when it was replayed: {error}. A recording holds "
-            "no arguments, results or texts of errors; what asks for them (a key, a cost function, a predicate that reads "
-            "an error's attributes) cannot be replayed, so leave it out of the pipeline that is tried"
+            f"the pipeline raised {type(error).__name__} of its own when it was replayed: {error}. A recording has no "
+            "arguments, results or texts of errors; leave out of the pipeline what asks for them: a key, a cost "
+            "function, a predicate that reads an error's attributes"
         )
-        self._stop.cancel()
+        self._stop()
 
     async def _service(self) -> object:
         """What stands in for the function."""
@@ -297,6 +297,10 @@ def _hollow(kind: type[Exception], attempt: Attempt) -> Exception | None:
         return kind(_NOBODY) if issubclass(kind, Rejected) else kind.__new__(kind)
     except Exception:  # noqa: BLE001 - it is the user's class
         return None
+
+
+def _nothing() -> None:
+    """There is nothing to stop yet."""
 
 
 @contextmanager
