@@ -29,6 +29,9 @@ from ._traits import Role
 from .errors import RecordedError, Rejected, ResilienceError, ResilienceWarning, TimedOut
 from .testing import sandbox
 
+_GRACE = 0.01
+"""Seconds that what was cut off goes on in the replay, so that a limit which is the same cuts it off as it did."""
+
 _NOBODY = "the recording"
 """What errors say that had another policy's name when they were recorded."""
 
@@ -218,11 +221,11 @@ class _Replay:
         attempt, guessed = self._traffic.meets(meeting.call, meeting.made, self._now(), clock.random())
         meeting.made += 1
         self.guesses += guessed
-        if attempt.outcome in CUT:
-            self.cut += 1
-            if meeting.call.outcome == "cancelled":
-                await anyio.sleep_forever()  # until its caller takes it back
-        await clock.asleep(attempt.took)
+        was_cut = attempt.outcome in CUT
+        self.cut += was_cut
+        if was_cut and meeting.call.outcome == "cancelled":
+            await anyio.sleep_forever()  # until its caller takes it back
+        await clock.asleep(attempt.took + _GRACE * was_cut)
         meeting.status = attempt.status
         if attempt.outcome not in {"success", "fallback"}:
             error = self._errors.of(attempt)

@@ -43,11 +43,12 @@ def run(path: str, target: str, output: Output, *, policy: str | None, seed: int
     Returns:
         The exit code.
     """
+    pipeline = _pipeline(target)
     try:
         calls, turns, unreadable = read(Path(path))
         name = _chosen(path, calls, policy)
         mine = [call for call in calls if call.policy == name]
-        found = backtest(mine, [turn for turn in turns if turn.policy == name], _pipeline(target), seed=seed)
+        found = backtest(mine, [turn for turn in turns if turn.policy == name], pipeline, seed=seed)
     except (OSError, NoRecording, NoReplay) as error:
         raise UsageError(str(error)) from error
     if unreadable:
@@ -221,8 +222,11 @@ def _doubts(found: Backtest) -> Iterator[str]:
     """What the figures rest on."""
     made = found.comparison.after.attempts
     yield ""
-    share = 100 * found.guesses / made if made else 0.0
-    yield f"of {counted(made, 'attempt')}, {share:.0f} % are guesses: drawn from those recorded near them in time"
+    if found.guesses:
+        share = 100 * found.guesses / made
+        yield f"of {counted(made, 'attempt')}, {share:.1f} % are guesses: drawn from those recorded near them in time"
+    else:
+        yield f"of {counted(made, 'attempt')}, none is a guess: each met its own recorded outcome"
     if found.cut:
         yield f"{counted(found.cut, 'attempt')} met one that was cut off when recorded, and are cut off as early"
     for note in found.notes:
