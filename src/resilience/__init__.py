@@ -35,12 +35,14 @@ from ._fallback import fallback
 from ._lease import Guard, Lease
 from ._pipeline import Pipeline
 from ._policy import Policy, SupportsBind
+from ._priority import priority
 from ._rate import Rate
 from ._rate_limiter import RateLimiter, RateLimiterStats
 from ._rates import FailureRate, SlowRate
 from ._registry import find, policies
 from ._retry import Attempt, retry
 from ._store import AsyncStore, Entry, MemoryStore, Store
+from ._throttle import AdaptiveThrottle, ThrottleStats
 from ._timeout import timeout
 from .errors import (
     BulkheadFull,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from . import http, saga, testing
 
 __all__ = [
+    "AdaptiveThrottle",
     "AsyncStore",
     "Attempt",
     "BreakerStats",
@@ -89,6 +92,7 @@ __all__ = [
     "SlowRate",
     "Store",
     "SupportsBind",
+    "ThrottleStats",
     "Throttled",
     "TimedOut",
     "deadline",
@@ -99,6 +103,7 @@ __all__ = [
     "http",
     "listen",
     "policies",
+    "priority",
     "remaining",
     "retry",
     "saga",

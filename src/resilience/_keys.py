@@ -11,7 +11,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Self, cast
 
 Arguments = tuple[Any, ...]
 Named = dict[str, Any]
@@ -192,7 +192,7 @@ _NEVER = 1 << 30
 
 def _typed(value: Any) -> Hashable:
     """A value with its type, and the types of what is in it."""
-    kind: object = type(value)
+    kind = type(cast("object", value))
     if isinstance(value, str) and kind is str:
         return value  # nothing but text stands for itself, so text cannot be taken for anything else
     if kind is tuple:

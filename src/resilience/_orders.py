@@ -83,7 +83,7 @@ def _sees_too_little(outer: Traits, inner: Traits) -> str | None:
 
 
 def _misses_timeouts(outer: Traits, inner: Traits) -> str | None:
-    if outer.role in (Role.RETRY, Role.CIRCUIT_BREAKER) and _misses(outer, (TimedOut,), inner):
+    if outer.role in (Role.RETRY, Role.CIRCUIT_BREAKER, Role.THROTTLE) and _misses(outer, (TimedOut,), inner):
         return (
             f"{outer.summary}: its on= does not name the TimedOut that the timeout inside raises, so a call that hangs "
             "is no failure to it; add TimedOut: on=(..., TimedOut)"
