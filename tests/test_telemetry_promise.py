@@ -19,6 +19,7 @@ from opentelemetry.sdk.metrics.export import Histogram, Metric, Sum
 from opentelemetry.sdk.trace import ReadableSpan
 
 from resilience import (
+    AdaptiveThrottle,
     Bulkhead,
     Cache,
     CircuitBreaker,
@@ -143,6 +144,7 @@ class Afternoon:
             CircuitBreaker(),
             RateLimiter(1),
             Cache(60),
+            AdaptiveThrottle(),
         ):
             self.try_to(policy)
         for error in (None, ValueError(), TimedOut("inner", 1), KeyboardInterrupt()):
@@ -189,6 +191,7 @@ class Afternoon:
 
     async def turns(self) -> None:
         """One gets its turn; the other's will be too late, since the rate has changed."""
+        self.throttle = AdaptiveThrottle(name="shedding")
         self.limiter = limiter = RateLimiter(1, max_wait=3, name="slowly")
 
         async def use() -> None:
