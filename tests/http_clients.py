@@ -30,8 +30,8 @@ class Client:
     """One library, sync or on one event loop.
 
     Attributes:
-        get: A plain or a coroutine function of a URL and the most seconds without an answer. Connecting has all the time
-            it needs, where a client tells the two apart: a busy machine may be slow to connect, and that is another error.
+        get: A plain or a coroutine function of a URL and the most seconds without an answer. Where a client tells the
+            two apart, connecting has all the time it needs: on a busy machine it takes long, and that is another error.
         backend: The event loop of a coroutine function.
     """
 
