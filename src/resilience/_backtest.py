@@ -52,7 +52,7 @@ class Backtest:
         turns_after: When they would have.
         comparison: Both runs, summed up.
         guesses: How many attempts were made too far from a recorded one, so that their outcome was drawn by lot.
-        cut: How many attempts met one that was not recorded to its end.
+        cut: How many attempts lasted to where the recording of one ends that was cut off, and were cut off there too.
         notes: What else to know about this replay, in sentences.
     """
 
@@ -222,10 +222,10 @@ class _Replay:
         meeting.made += 1
         self.guesses += guessed
         was_cut = attempt.outcome in CUT
-        self.cut += was_cut
         if was_cut and meeting.call.outcome == "cancelled":
             await anyio.sleep_forever()  # until its caller takes it back
         await clock.asleep(attempt.took + _GRACE * was_cut)
+        self.cut += was_cut
         meeting.status = attempt.status
         if attempt.outcome not in {"success", "fallback"}:
             error = self._errors.of(attempt)

@@ -22,7 +22,8 @@ NEAR = 1.0
 """Seconds: an attempt that is made no further from its recorded moment meets its own recorded outcome."""
 
 NEIGHBOURS = 20
-"""From how many recorded attempts, those nearest in time, the outcome of any other attempt is drawn."""
+"""Any other attempt meets the outcome of one of at most so many that are near it in time: within `NEAR`, or, where none
+is so near, no more than twice as far as the nearest. So of an outage with few probes, the probes tell."""
 
 CUT = ("cancelled", "running")
 """Outcomes of attempts that were not seen to their end: they took at least so long."""
@@ -135,7 +136,9 @@ class Traffic:
     def _near(self, at: float, roll: float) -> Attempt:
         last = max(0, len(self._starts) - NEIGHBOURS)
         first = min(max(0, bisect_left(self._starts, at) - NEIGHBOURS // 2), last)
-        among = self._attempts[first : first + NEIGHBOURS]
+        around = self._attempts[first : first + NEIGHBOURS]
+        reach = max(NEAR, 2 * min(abs(one.at - at) for one in around))
+        among = [one for one in around if abs(one.at - at) <= reach]
         return among[int(roll * len(among))]
 
 

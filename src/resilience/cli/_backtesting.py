@@ -24,7 +24,7 @@ _COLUMNS = 72
 _FEW = 0.5
 """The share of a column's calls from which on a capital letter tells of them."""
 
-_MOST_TOLD = 6
+_MOST_TOLD = 8
 """Openings that are told one by one."""
 
 _LEGEND = "+ all went well   f some failed   F most failed   r some were refused   R most were refused"
@@ -212,10 +212,13 @@ def _open_row(turns: Sequence[Turn], began: float, width: float) -> str:
 
 def _turns(found: Backtest) -> Iterator[str]:
     for side, turns in ("opened then", found.turns_before), ("would open", found.turns_after):
-        opened = [f"{turn.breaker} at {moment(turn.at)[11:]}" for turn in turns if turn.state == "open"]
-        told = ", ".join(opened[:_MOST_TOLD]) or "no breaker"
-        more = f", and {len(opened) - _MOST_TOLD:,} times more" if len(opened) > _MOST_TOLD else ""
-        yield f"{side}: {told}{more}"
+        opened = [turn for turn in turns if turn.state == "open"]
+        for breaker in sorted({turn.breaker for turn in opened}):
+            moments = [moment(turn.at)[11:] for turn in opened if turn.breaker == breaker]
+            more = f", and {len(moments) - _MOST_TOLD:,} more" if len(moments) > _MOST_TOLD else ""
+            yield f"{side}: {breaker} at {', '.join(moments[:_MOST_TOLD])}{more}"
+        if not opened:
+            yield f"{side}: no breaker"
 
 
 def _doubts(found: Backtest) -> Iterator[str]:
@@ -228,7 +231,7 @@ def _doubts(found: Backtest) -> Iterator[str]:
     else:
         yield f"of {counted(made, 'attempt')}, none is a guess: each met its own recorded outcome"
     if found.cut:
-        yield f"{counted(found.cut, 'attempt')} met one that was cut off when recorded, and are cut off as early"
+        yield f"{counted(found.cut, 'attempt')} would have gone on for longer than was recorded, and were cut off there"
     for note in found.notes:
         yield f"note: {note}"
 
