@@ -162,6 +162,14 @@ def test_a_shorter_timeout_harms_and_a_longer_one_knows_no_more() -> None:
     assert (shorter.cut, longer.cut) == (0, 1)
 
 
+def test_a_limit_that_is_the_same_cuts_off_as_it_did() -> None:
+    """What an outer timeout cuts off is no evidence for the breaker inside, then as now."""
+    made = (attempt(0, 0.999_999, "cancelled"),)
+    cut = Call(BEGAN, "payments", 1, "timeout", "resilience.errors.TimedOut", None, made)
+    found = backtest([cut], [], Pipeline(timeout(1), CircuitBreaker(trip=1)))
+    assert ([one.outcome for one in found.after], found.turns_after, found.cut) == (["timeout"], [], 0)
+
+
 def test_what_a_caller_took_back_is_taken_back_again() -> None:
     left = Call(BEGAN, "payments", 3, "cancelled", None, None, (attempt(0, 3, "cancelled"),))
     found = backtest([left, call(1)], [], CircuitBreaker(trip=1))

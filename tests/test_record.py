@@ -161,7 +161,9 @@ def test_the_status_of_an_http_answer_is_a_class_of_outcomes(path: Path, time: V
     assert [call.status for call in calls(path)] == [200, 503, None, None, None, None, 503]
 
 
-def test_turns_of_the_breakers_inside_are_written_and_of_no_others(path: Path, time: VirtualClock) -> None:
+def test_turns_of_the_breakers_inside_are_written_and_of_no_others(
+    path: Path, time: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
     inside, stranger = CircuitBreaker("inside", cooldown=10, jitter=0), CircuitBreaker("stranger")
     with record(path) as traffic:
         guarded = traffic.around(Pipeline(inside, name="payments"))
@@ -174,6 +176,7 @@ def test_turns_of_the_breakers_inside_are_written_and_of_no_others(path: Path, t
         Turn(time.wall_start, "payments", "inside", "isolated"),
         Turn(time.wall_start, "payments", "inside", "closed"),
     ]
+    assert "raised" not in caplog.text
     assert "1234" not in path.read_text()
 
 
@@ -249,6 +252,28 @@ def test_a_recorded_call_in_a_recorded_call_is_a_call_of_its_own(path: Path, tim
     assert [(call.policy, len(call.attempts)) for call in calls(path)] == [("inner", 1), ("inner", 1), ("outer", 1)]
 
 
+class Lending:
+    """A layer that holds a lease of another recorded policy meanwhile."""
+
+    def __init__(self, other: Pipeline) -> None:
+        self.other = other
+
+    def bind(self, fn: Any) -> Any:
+        def call() -> Any:
+            with self.other.admit():
+                return fn()
+
+        return call
+
+    abind = bind
+
+
+def test_an_attempt_is_never_taken_for_that_of_another_call(path: Path, time: VirtualClock) -> None:
+    with record(path) as traffic:
+        traffic.around(Lending(traffic.around(Bulkhead(1), name="seats")), name="outer").call(seven)
+    assert sorted((call.policy, len(call.attempts)) for call in calls(path)) == [("outer", 0), ("seats", 1)]
+
+
 # The pipeline stays what it was
 
 
@@ -296,6 +321,7 @@ def test_it_goes_on_with_a_file_that_is_there(path: Path, time: VirtualClock) ->
     found, _, unreadable = read(path)
     assert [call.at - found[0].at for call in found] == [0.0, 5.0]
     assert unreadable == 2
+    assert path.read_text().splitlines().count('{"line":"traffic","version":1}') == 2
 
 
 def test_nothing_recorded_makes_no_file(path: Path) -> None:
