@@ -31,6 +31,7 @@ from resilience import (
 from resilience import _events as inside_events
 from resilience._clock import clock
 from resilience._core.replay import Call, Turn
+from resilience._pipeline import FallbackPipeline
 from resilience._record import record
 from resilience._traffic_file import NoRecording, read
 from resilience.testing import sandbox
@@ -287,6 +288,21 @@ def test_the_answer_of_a_fallback_does_not_hide_what_it_answers_for(path: Path, 
     assert [call.outcome for call in calls(path)] == ["error"]
 
 
+def test_a_recorded_fallback_pipeline_is_one(path: Path) -> None:
+    traffic = record(path)
+    assert isinstance(traffic.around(fallback(7, on=OSError), name="stock"), FallbackPipeline)
+    assert type(traffic.around(Pipeline(name="stock"))) is Pipeline
+
+
+def test_a_breaker_in_two_pipelines_turns_in_both(path: Path, time: VirtualClock) -> None:
+    breaker = CircuitBreaker("shared")
+    with record(path) as traffic:
+        for name in ("pay", "refund"):
+            traffic.around(Pipeline(breaker, name=name))
+        breaker.isolate()
+    assert sorted(turn.policy for turn in read(path)[1]) == ["pay", "refund"]
+
+
 def test_the_name_is_the_policys_own_unless_another_is_given(tmp_path: Path) -> None:
     traffic = record(tmp_path / "t.jsonl")
     assert traffic.around(Pipeline(name="payments")).name == "payments"
@@ -390,6 +406,7 @@ def test_a_forked_child_writes_a_file_of_its_own(path: Path) -> None:
     program = f"""
 import os
 from resilience import Pipeline
+from resilience._pipeline import FallbackPipeline
 from resilience._record import record
 traffic = record({str(path)!r})
 guarded = traffic.around(Pipeline(name="p"))

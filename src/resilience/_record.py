@@ -18,21 +18,24 @@ from contextvars import ContextVar, Token
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 
 from . import _checks
 from ._clock import clock
 from ._core.outcomes import peek
 from ._core.replay import Attempt, Call, Turn
 from ._events import Event, StateChanged, listen
+from ._fallback import fallback
 from ._lease import Ending, Guard, Lease
 from ._metrics import type_name
-from ._pipeline import Pipeline
+from ._pipeline import FallbackPipeline, Pipeline
 from ._policy import Layer, Shared, SupportsBind
 from ._telemetry import outcome_of
 from ._traffic_file import RecordStats, TrafficFile
 from ._traits import Role, Traits
 from .errors import ResilienceWarning
+
+U = TypeVar("U")
 
 _STATUSES = range(100, 600)
 
@@ -71,17 +74,24 @@ class record:
     def __init__(self, path: str | Path, *, max_bytes: int | None = 100_000_000) -> None:
         most = None if max_bytes is None else _checks.whole("max_bytes", max_bytes, least=1_000)
         self._file = TrafficFile(_writable(path), most)
-        self._names: dict[str, str] = {}  # of breakers, and the pipelines that they are in
+        self._names: dict[str, tuple[str, ...]] = {}  # of policies, and the pipelines that they are in
         self._ears = listen(_listener(weakref.ref(self))).start()
         weakref.finalize(self, _end, self._ears, self._file)
 
-    def around(self, policy: SupportsBind, /, *, name: str | None = None) -> Pipeline:
+    @overload
+    def around(
+        self, policy: "fallback[U] | FallbackPipeline[U]", /, *, name: str | None = None
+    ) -> "FallbackPipeline[U]": ...
+    @overload
+    def around(self, policy: SupportsBind, /, *, name: str | None = None) -> Pipeline: ...
+    def around(self, policy: Any, /, *, name: str | None = None) -> Any:
         """The same policy, recorded.
 
         Args:
             policy: A pipeline, or any policy. `Pipeline()` records bare calls. A fallback that it begins with stays
                 outside, so that what it answers for is recorded as it was.
-            name: What the recording calls it. Default: the policy's own name.
+            name: What the recording calls it. Default: the policy's own name. Give its circuit breakers names too: by
+                them their changes of state are told from those of others.
 
         Returns:
             A pipeline of the policy's layers, with one around them and one inside that write.
@@ -95,11 +105,12 @@ class record:
         outside = sum(isinstance(layer, Layer) and layer.traits().role is Role.FALLBACK for layer in layers[:1])
         for layer in layers:
             if isinstance(layer, Layer):
-                self._names[layer.label] = called
+                self._names[layer.label] = tuple({*self._names.get(layer.label, ()), called})
         site = _Site(self, called)
         with warnings.catch_warnings():  # what is doubtful in it was said when it was made
             warnings.simplefilter("ignore", ResilienceWarning)
-            return Pipeline(*layers[:outside], Calls(site), *layers[outside:], Attempts(site), name=whole.name or name)
+            kind: type[Any] = FallbackPipeline if isinstance(whole, FallbackPipeline) else Pipeline
+            return kind(*layers[:outside], Calls(site), *layers[outside:], Attempts(site), name=whole.name or name)
 
     @property
     def stats(self) -> RecordStats:
@@ -120,9 +131,9 @@ class record:
 
     def hear(self, event: Event) -> None:
         """Take note of a circuit breaker of a pipeline that is recorded."""
-        if isinstance(event, StateChanged) and event.policy in self._names:
-            at = round(self._file.zero + event.at, 6)
-            self.write(Turn(at, self._names[event.policy], event.policy, event.after))
+        if isinstance(event, StateChanged):
+            for pipeline in self._names.get(event.policy, ()):
+                self.write(Turn(round(self._file.zero + event.at, 6), pipeline, event.policy, event.after))
 
     def now(self) -> float:
         """Seconds since 1970, on the monotonic clock."""

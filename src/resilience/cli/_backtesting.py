@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .._backtest import Backtest, NoReplay, backtest
 from .._core.replay import Call, Ended, Latency, Side, Turn
@@ -101,11 +101,19 @@ def _document(found: Backtest, name: str, target: str) -> dict[str, Any]:
         "calls": len(found.calls),
         "began": iso(found.calls[0].at),
         "ended": iso(_end(found)),
-        **asdict(found.comparison),
+        **_rounded(asdict(found.comparison)),
         "turns": {side: [_turn(one) for one in some] for side, some in turns.items()},
         "guesses": found.guesses,
         "cut": found.cut,
         "notes": found.notes,
+    }
+
+
+def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    """To microseconds, as they were recorded."""
+    return {
+        key: _rounded(cast("dict[str, Any]", value)) if isinstance(value, dict) else value and round(value, 6)
+        for key, value in figures.items()
     }
 
 
