@@ -3,6 +3,7 @@
 import errno
 import gc
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -401,6 +402,28 @@ def test_a_disk_that_is_full_is_no_matter_to_the_call(
     assert caplog.text.count("traffic is lost") == 1
 
 
+def test_the_log_is_told_outside_of_every_lock(
+    path: Path, time: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler of logs may be guarded and recorded itself."""
+
+    class Calling(logging.Handler):
+        def emit(self, log: logging.LogRecord) -> None:
+            guarded.call(seven)
+            traffic.flush()
+
+    with record(path, max_bytes=1_000) as traffic:
+        guarded = traffic.around(Pipeline(name="p"))
+        logging.getLogger("resilience").addHandler(handler := Calling())
+        try:
+            for _ in range(30):
+                guarded.call(seven)
+            traffic.flush()
+        finally:
+            logging.getLogger("resilience").removeHandler(handler)
+    assert (traffic.stats.lines, caplog.text.count("traffic is lost")) == (31, 1)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_writes_a_file_of_its_own(path: Path) -> None:
     program = f"""
@@ -423,6 +446,7 @@ if child:
 
 
 def test_a_recording_that_nobody_holds_is_written_to_its_end(path: Path) -> None:
+    CircuitBreaker().isolate()  # an event: other recordings that have ended hear no more from now on
     listening = inside_events._listeners
     guarded = record(path).around(Pipeline(name="p"))
     gc.collect()
@@ -430,6 +454,7 @@ def test_a_recording_that_nobody_holds_is_written_to_its_end(path: Path) -> None
     del guarded
     gc.collect()
     assert len(calls(path)) == 1
+    CircuitBreaker().isolate()
     assert inside_events._listeners == listening
 
 

@@ -75,8 +75,8 @@ class record:
         most = None if max_bytes is None else _checks.whole("max_bytes", max_bytes, least=1_000)
         self._file = TrafficFile(_writable(path), most)
         self._names: dict[str, tuple[str, ...]] = {}  # of policies, and the pipelines that they are in
-        self._ears = listen(_listener(weakref.ref(self))).start()
-        weakref.finalize(self, _end, self._ears, self._file)
+        self._ears = _Ears(self)
+        weakref.finalize(self, self._file.close)
 
     @overload
     def around(
@@ -123,7 +123,8 @@ class record:
 
     def close(self) -> None:
         """Write what waits, and end the recording. The pipelines go on; nothing more is written. Harmless twice."""
-        _end(self._ears, self._file)
+        self._ears.stop()
+        self._file.close()
 
     def write(self, line: Call | Turn) -> None:
         """Take a line. Never raises."""
@@ -148,19 +149,28 @@ class record:
         self.close()
 
 
-def _listener(whose: "weakref.ref[record]") -> Callable[[Event], None]:
-    """What listens must not keep the recording alive."""
+class _Ears:
+    """What listens for a recording, and does not keep it alive.
 
-    def hear(event: Event) -> None:
-        if (recording := whose()) is not None:
+    It stops at the first event after its end, and not in a finalizer, which may run inside a lock that stopping takes.
+    """
+
+    __slots__ = ("_listening", "_whose")
+
+    def __init__(self, recording: record) -> None:
+        self._whose = weakref.ref(recording)
+        self._listening = listen(self).start()
+
+    def __call__(self, event: Event) -> None:
+        recording = self._whose()
+        if recording is None:
+            self.stop()
+        else:
             recording.hear(event)
 
-    return hear
-
-
-def _end(ears: listen, file: TrafficFile) -> None:
-    ears.stop()
-    file.close()
+    def stop(self) -> None:
+        """Listen no more."""
+        self._listening.stop()
 
 
 def _writable(path: object) -> Path:

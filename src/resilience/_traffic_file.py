@@ -91,21 +91,24 @@ class TrafficFile:
         self._waiting.append(line)
         if (len(self._waiting) >= _BATCH or clock.now() >= self._due) and self._writing.acquire(blocking=False):
             try:
-                self._drain()
+                problem = self._drain()
             finally:
                 self._writing.release()
+            self._tell(problem)
 
     def drain(self) -> None:
         """Write all that waits."""
         with self._writing:
-            self._drain()
+            problem = self._drain()
+        self._tell(problem)
 
     def close(self) -> None:
         """Write all that waits; take no more."""
         with self._writing:
             self._closed = True
-            self._drain()
+            problem = self._drain()
             self._let_go()
+        self._tell(problem)
 
     def after_fork(self) -> None:
         """In a forked child: what waits is the parent's to write, and so is its file."""
@@ -120,20 +123,20 @@ class TrafficFile:
         self._taken, self._lost, self._size = count(), count(), 0
         self._due = clock.now() + _AGE
 
-    def _drain(self) -> None:
+    def _drain(self) -> Exception | None:
+        """Write all that waits, under the lock; what went wrong with that, to be told outside of it."""
         self._due = clock.now() + _AGE
         # Only those that are there now: others go on adding. Nobody else takes, for the lock is held.
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if not lines:
-            return
-        written = 0
+        written, problem = 0, None
         try:
-            written = self._write(lines)
+            written = self._write(lines) if lines else 0
         except Exception as error:  # noqa: BLE001 - no fault of a disk, or of a name in a line, is the call's
             self._let_go()
-            self._warn(error)
+            problem = error
         for _ in lines[written:]:
             next(self._lost)
+        return OSError(errno.EFBIG, "it has reached max_bytes", str(self._path)) if self._full else problem
 
     def _write(self, lines: list[Line]) -> int:
         """Write lines; how many of them, the first ones, have found room."""
@@ -147,9 +150,7 @@ class TrafficFile:
         room = len(encoded)
         if self._most is not None:
             room = sum(size <= self._most for size in accumulate(map(len, encoded), initial=self._size)) - 1
-        if room < len(encoded):
-            self._full = True
-            self._warn(OSError(errno.EFBIG, "it has reached max_bytes", str(self._path)))
+        self._full = room < len(encoded)
         left = memoryview(b"".join(encoded[: max(room, 0)]))
         while left:
             size = os.write(file, left)
@@ -166,11 +167,11 @@ class TrafficFile:
             except OSError:
                 pass  # it says once more what the write has said
 
-    def _warn(self, error: Exception) -> None:
+    def _tell(self, problem: Exception | None) -> None:
         """Once: a disk that is full stays full for a while."""
-        if not self._warned:
+        if problem is not None and not self._warned:
             self._warned = True
-            report(error, "traffic is lost, as long as %s cannot be written", self._path)
+            report(problem, "traffic is lost, as long as %s cannot be written", self._path)
 
 
 class NoRecording(ValueError):  # noqa: N818 - named by what was found, as our refusals are
