@@ -402,8 +402,9 @@ def test_a_disk_that_is_full_is_no_matter_to_the_call(
     assert caplog.text.count("traffic is lost") == 1
 
 
+@pytest.mark.parametrize("by_a_call", [True, False])
 def test_the_log_is_told_outside_of_every_lock(
-    path: Path, time: VirtualClock, caplog: pytest.LogCaptureFixture
+    by_a_call: bool, path: Path, time: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A handler of logs may be guarded and recorded itself."""
 
@@ -418,10 +419,13 @@ def test_the_log_is_told_outside_of_every_lock(
         try:
             for _ in range(30):
                 guarded.call(seven)
+            if by_a_call:
+                time.advance(2)
+                guarded.call(seven)
             traffic.flush()
         finally:
             logging.getLogger("resilience").removeHandler(handler)
-    assert (traffic.stats.lines, caplog.text.count("traffic is lost")) == (31, 1)
+    assert (traffic.stats.lines, caplog.text.count("traffic is lost")) == (31 + by_a_call, 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
