@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from .._lint import CODES
+from . import _explaining
 from ._app import HOW
 from ._listing import STATUSES
 
@@ -62,6 +64,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         _asking(commands, verb, about, example)
     _upkeep(commands)
     _backtest(kits)
+    _explain(kits)
+    _lint(kits)
     return parser.parse_args(arguments)
 
 
@@ -149,6 +153,36 @@ def _backtest(kits: _Commands) -> None:
     parser.add_argument("pipeline", metavar="MODULE:NAME", help="the changed pipeline, or any policy")
     parser.add_argument("--policy", metavar="NAME", help="whose traffic, if that of several was recorded")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seeds jitter and lots; default: 0")
+    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+
+
+def _explain(kits: _Commands) -> None:
+    about = "tell what pipelines and decorated functions promise: how long, how many calls, which refusals"
+    parser = kits.add_parser(
+        "explain",
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog="example:\n  python -m resilience explain shop.clients:payments",
+        formatter_class=_AS_IT_IS,
+    )
+    parser.add_argument("target", metavar="MODULE[:NAME]", help=_explaining.HOW)
+    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+
+
+def _lint(kits: _Commands) -> None:
+    about = "tell what is doubtful in pipelines and decorated functions; the exit code is 1 if something is"
+    codes = "\n".join(f"  {code:<16} {what}" for code, what in CODES.items())
+    parser = kits.add_parser(
+        "lint",
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=f"doubts:\n{codes}\n\nexample:\n  python -m resilience lint shop.clients --ignore many-calls",
+        formatter_class=_AS_IT_IS,
+    )
+    parser.add_argument("targets", metavar="MODULE[:NAME]", nargs="+", help=_explaining.HOW)
+    parser.add_argument(
+        "--ignore", metavar="CODE", action="append", default=[], choices=CODES, help="no doubt here; may be repeated"
+    )
     parser.add_argument("--json", action="store_true", help="write JSON, for programs")
 
 

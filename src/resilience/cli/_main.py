@@ -11,7 +11,7 @@ from .._clock import clock
 from ..errors import SagaError
 from ..saga import Journal, SQLiteJournal
 from ..saga._wording import plain
-from . import _backtesting
+from . import _backtesting, _explaining
 from ._app import App, UsageError
 from ._arguments import parse
 from ._asking import Wish, ask
@@ -54,9 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: Namespace) -> int:
     output = Output(sys.stdout, as_json=given.json)
-    if given.kit == "backtest":
-        return _backtesting.run(given.traffic, given.pipeline, output, policy=given.policy, seed=given.seed)
-    return _look_after(given, output)
+    match given.kit:
+        case "backtest":
+            return _backtesting.run(given.traffic, given.pipeline, output, policy=given.policy, seed=given.seed)
+        case "explain":
+            return _explaining.explain(given.target, output)
+        case "lint":
+            return _explaining.lint(given.targets, given.ignore, output)
+        case _:
+            return _look_after(given, output)
 
 
 def _look_after(given: Namespace, output: Output) -> int:
