@@ -32,6 +32,7 @@ from ._cache import Cache, CacheStats
 from ._deadline import deadline
 from ._events import Event, listen
 from ._fallback import fallback
+from ._hedge import Hedge, HedgeStats
 from ._lease import Guard, Lease
 from ._pipeline import Pipeline
 from ._policy import Policy, SupportsBind
@@ -76,6 +77,8 @@ __all__ = [
     "Event",
     "FailureRate",
     "Guard",
+    "Hedge",
+    "HedgeStats",
     "Lease",
     "MemoryStore",
     "OutOfTime",

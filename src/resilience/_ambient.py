@@ -6,6 +6,7 @@ start an attempt, sleep, or queue asks here first: nothing starts that cannot en
 
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from math import inf
 from typing import overload
 
 from . import _checks
@@ -50,7 +51,7 @@ def withdraw(announced: Token[Deadline | None]) -> None:
 def seconds_left() -> float | None:
     """Seconds until the ambient deadline, 0.0 when it is past, `None` when there is none."""
     current = ambient.get()
-    return None if current is None else max(0.0, current.expires - clock.now())
+    return None if current is None or current.expires == inf else max(0.0, current.expires - clock.now())
 
 
 def within_deadline(seconds: float | None) -> float | None:

@@ -186,6 +186,19 @@ class FellBack(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Hedged(Event):
+    """A hedge began another attempt at a call that takes long.
+
+    Attributes:
+        attempt: Its number; the call's own is 1.
+        after: How many seconds the attempts before it had taken without an answer.
+    """
+
+    attempt: int
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServedStale(Event):
     """A cache answered with a value that is older than its `ttl`.
 
