@@ -30,7 +30,7 @@ from resilience import (
 from resilience._backtest import NoReplay, backtest
 from resilience._clock import clock
 from resilience._core.replay import NEAR, NEIGHBOURS, Attempt, Call, Ended, Latency, Traffic, compare, latency
-from resilience._record import record
+from resilience import record
 from resilience._traffic_file import read
 from resilience.cli import main
 from resilience.http import unhealthy

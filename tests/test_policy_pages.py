@@ -25,6 +25,7 @@ SUBJECTS = {
     "circuit-breaker": resilience.CircuitBreaker,
     "bulkhead": resilience.Bulkhead,
     "rate-limiter": resilience.RateLimiter,
+    "hedge": resilience.Hedge,
     "cache": resilience.Cache,
     "adaptive-throttle": resilience.AdaptiveThrottle,
     "pipeline": resilience.Pipeline,

@@ -33,7 +33,7 @@ from resilience import _events as inside_events
 from resilience._clock import clock
 from resilience._core.replay import Call, Turn
 from resilience._pipeline import FallbackPipeline
-from resilience._record import record
+from resilience import record
 from resilience._traffic_file import NoRecording, read
 from resilience.testing import sandbox
 from resilience.testing._virtual import VirtualClock
@@ -434,7 +434,7 @@ def test_a_forked_child_writes_a_file_of_its_own(path: Path) -> None:
 import os
 from resilience import Pipeline
 from resilience._pipeline import FallbackPipeline
-from resilience._record import record
+from resilience import record
 traffic = record({str(path)!r})
 guarded = traffic.around(Pipeline(name="p"))
 guarded.call(len, "")

@@ -23,10 +23,12 @@ from resilience import (
     Bulkhead,
     Cache,
     CircuitBreaker,
+    Hedge,
     Pipeline,
     Policy,
     RateLimiter,
     Rejected,
+    RetryBudget,
     SlowRate,
     TimedOut,
     _metrics,
@@ -115,6 +117,7 @@ class Afternoon:
             anyio.run(self.queues)
             anyio.run(self.turns)
             anyio.run(self.lookups)
+            anyio.run(self.hedges)
         with sandbox() as self.time:
             self.outcomes()
             self.states()
@@ -145,6 +148,7 @@ class Afternoon:
             RateLimiter(1),
             Cache(60),
             AdaptiveThrottle(),
+            Hedge(),
         ):
             self.try_to(policy)
         for error in (None, ValueError(), TimedOut("inner", 1), KeyboardInterrupt()):
@@ -237,6 +241,20 @@ class Afternoon:
             tasks.start_soon(use, 9)
             await anyio.wait_all_tasks_blocked()
             self.time.advance(1)
+
+    async def hedges(self) -> None:
+        """A rival that wins, one that loses, one that the budget refuses."""
+        self.hedge = Hedge(1, budget=RetryBudget(0, minimum_per_second=0.2), name="twice")
+
+        async def fetch(seconds: list[float]) -> None:
+            await clock.asleep(seconds.pop())
+
+        for seconds in ([0.5, 9.0], [9.0, 1.5], [9.0, 1.5]):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.hedge.acall, fetch, seconds)
+                for _ in range(2):
+                    await anyio.wait_all_tasks_blocked()
+                    self.time.advance(1)
 
     def waits(self) -> None:
         self.try_to(Pipeline(retry(on=OSError, wait=1), name="patient"), OSError())
@@ -416,6 +434,8 @@ def test_the_values_on_metrics_are_few_and_known(afternoon: Afternoon) -> None:
     (verdicts,) = (row for row in METRICS if name(row).endswith("verdicts"))
     allowed["resilience.circuit_breaker.verdict"] = set(NAMED.findall(verdicts[-1]))
     (lookups,) = (row for row in METRICS if name(row).endswith("lookups"))
+    (hedges,) = (row for row in METRICS if name(row).endswith("hedges"))
+    allowed["resilience.hedge.result"] = set(NAMED.findall(hedges[-1]))
     allowed["resilience.cache.result"] = set(NAMED.findall(lookups[-1]))
     seen: dict[str, set[str]] = defaultdict(set)
     for metric in afternoon.metrics.values():

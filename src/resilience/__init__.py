@@ -40,11 +40,13 @@ from ._priority import priority
 from ._rate import Rate
 from ._rate_limiter import RateLimiter, RateLimiterStats
 from ._rates import FailureRate, SlowRate
+from ._record import record
 from ._registry import find, policies
 from ._retry import Attempt, retry
 from ._store import AsyncStore, Entry, MemoryStore, Store
 from ._throttle import AdaptiveThrottle, ThrottleStats
 from ._timeout import timeout
+from ._traffic_file import RecordStats
 from .errors import (
     BulkheadFull,
     CircuitOpen,
@@ -91,6 +93,7 @@ __all__ = [
     "Rejected",
     "ResilienceError",
     "ResilienceWarning",
+    "RecordStats",
     "RetryBudget",
     "SlowRate",
     "Store",
@@ -107,6 +110,7 @@ __all__ = [
     "listen",
     "policies",
     "priority",
+    "record",
     "remaining",
     "retry",
     "saga",

@@ -210,6 +210,7 @@ class TrioRace(TaskRace):
     def end(self, result: Any) -> Any:
         """The primary has returned before any rival was begun."""
         self._over(None)
+        self._stopped = True  # the timer may have woken already: then to cancel it is too late
         self._timer.cancel()
         return result
 
@@ -217,7 +218,7 @@ class TrioRace(TaskRace):
         with self._timer:
             while True:
                 await clock.asleep(self.delay)
-                if not self.fire() or not self.open:
+                if self._stopped or not self.fire() or not self.open:
                     return
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -76,7 +76,7 @@ class ThreadRace(Race):
         while self.running and not self.decided:
             left = fires - clock.now()
             if left <= 0.0:
-                fires = clock.now() + self.delay if self.fire() and self.open else inf
+                fires = clock.now() + self.delay if self.fire() else inf
             elif left == inf:
                 self._waiter.wait(None)
             else:

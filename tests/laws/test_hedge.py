@@ -4,6 +4,7 @@ import asyncio
 import gc
 import math
 import threading
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
@@ -166,16 +167,20 @@ def test_a_cancellation_reaches_all_attempts_at_once_and_is_not_swallowed(
 def test_a_native_cancellation_around_the_decision_is_either_delivered_or_was_too_late(ticks: int, fails: bool) -> None:
     hedge = Hedge(1.0, budget=None)
     begun: list[int] = []
+    answer = Response("close")
 
     @hedge
-    async def work() -> str:
+    async def work() -> Response:
         begun.append(1)
         if len(begun) == 1:
             await clock.asleep(9)
         await clock.asleep(1)
         if fails:
             raise ConnectionError
-        return "answer"
+        given.append(answer)
+        return answer
+
+    given: list[Response] = []
 
     async def scene() -> None:
         task = asyncio.ensure_future(work())
@@ -189,13 +194,62 @@ def test_a_native_cancellation_around_the_decision_is_either_delivered_or_was_to
         except (asyncio.CancelledError, ConnectionError) as error:
             found = error
         if late and not fails:
-            assert found == "answer"
+            assert found is answer
         elif not late:
             assert isinstance(found, asyncio.CancelledError)
         await clock.asleep(20)
+        assert answer.closed == (bool(given) and found is not answer)
 
     with sandbox():
         asyncio.run(scene())
+
+
+@pytest.mark.law(60)
+@every_backend
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_primary_that_ends_in_the_moment_of_the_hedge_leaves_no_rival_behind(backend: str, fails: bool) -> None:
+    hedge, begun, ended = Hedge(1.0, budget=None), list[int](), list[int]()
+
+    @hedge
+    async def work() -> None:
+        begun.append(1)
+        number = len(begun)
+        await clock.asleep(1.0 if number == 1 else 5.0)
+        ended.append(number)
+        if fails:
+            raise ConnectionError
+
+    async def scene() -> None:
+        with suppress(ConnectionError):
+            await work()
+        if not fails:
+            assert clock.now() == 1001.0
+        await clock.asleep(20)
+
+    with sandbox():
+        anyio.run(scene, backend=backend)
+    assert ended == ([1, 2] if fails and len(begun) == 2 else [1])
+
+
+@pytest.mark.law(57)
+@every_backend
+def test_no_rival_is_begun_for_a_call_that_has_failed(backend: str) -> None:
+    begun: list[int] = []
+
+    @Hedge(1.0, attempts=3, budget=None)
+    async def work() -> None:
+        begun.append(1)
+        await clock.asleep(0.5)
+        raise ConnectionError
+
+    async def scene() -> None:
+        with pytest.raises(ConnectionError):
+            await work()
+        await clock.asleep(20)
+
+    with sandbox():
+        anyio.run(scene, backend=backend)
+    assert len(begun) == 1
 
 
 @pytest.mark.law(60)
@@ -558,6 +612,7 @@ def test_a_rival_that_no_worker_is_free_for_is_not_begun() -> None:
         stage.ends[1].set()
         thread.join()
         assert stage.found == [2]
+        assert (hedge.stats.won, hedge.stats.lost) == (1, 0)
         stage.ends[0].set()
     assert [event.attempt for event in heard if isinstance(event, Hedged)] == [2]
 
