@@ -89,6 +89,8 @@ def test_the_same_seed_breaks_the_same_calls(door: Door, seed: int, rate: float)
     with sandbox(), Chaos(rate=rate, fault=Passing, latency=(0, 9), seed=seed) as chaos, Heard() as heard:
         assert broken(door, chaos, 20) == fates(seed, rate, 20)
         latencies = [event.latency for event in heard.of(Injected)]
+        rolls = [(word >> 11) / 2**53 for word in islice(splitmix(seed), 40)]
+        assert latencies == [9 * slow for fate, slow in zip(rolls[::2], rolls[1::2], strict=True) if fate < rate]
         chaos.start()
         assert broken(door, chaos, 20) == fates(seed, rate, 20)
         assert [event.latency for event in heard.of(Injected)] == latencies * 2
@@ -110,6 +112,13 @@ def test_a_higher_rate_breaks_what_a_lower_one_breaks_and_more(seed: int, low: f
 
 def _call(policy: Any, work: Work) -> Any:
     return policy.call(work)
+
+
+def test_a_rate_of_nothing_breaks_nothing_not_even_the_least_of_all_rolls() -> None:
+    seed = 2**64 - 0x9E3779B97F4A7C15
+    assert _roll(seed, 0) == 0.0
+    with Chaos(rate=0, fault=Passing, seed=seed) as chaos:
+        assert broken(_call, chaos, 1) == [False]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -215,6 +224,14 @@ def test_a_latency_is_that_of_the_service_so_a_deadline_lets_it_be_and_a_timeout
         assert work.calls == 1
 
 
+@pytest.mark.law(92)
+@pytest.mark.parametrize("door", SYNC_DOORS)
+def test_a_deadline_does_not_shorten_what_a_plain_function_is_delayed_by(door: Door) -> None:
+    with sandbox() as time, Chaos(rate=1, latency=10) as chaos, deadline(3):
+        assert door(chaos, lambda: "ok") == "ok"
+        assert time.elapsed == 10.0
+
+
 @pytest.mark.law(68)
 @every_backend
 def test_a_cancellation_during_a_latency_is_prompt_and_whole(backend: str) -> None:
@@ -261,6 +278,15 @@ def test_a_stop_or_a_new_start_changes_no_call_under_way(backend: str) -> None:
     with sandbox(), Chaos(rate=1, latency=5, fault=Passing) as chaos:
         anyio.run(scene, backend=backend)
         assert outcomes == ["ok", "broken"]
+
+
+@pytest.mark.law(70)
+@every_door
+def test_a_call_is_decided_by_the_start_that_it_began_under(door: Door) -> None:
+    chaos = Chaos(rate=1, fault=Passing, when=lambda: bool(chaos.start()))
+    with sandbox(), chaos:
+        assert broken(door, chaos, 1) == [True]
+        assert (chaos.stats.calls, chaos.stats.injected) == (0, 1)
 
 
 @pytest.mark.law(93, 95)
