@@ -148,14 +148,20 @@ def _one(target: str, module: ModuleType, path: str) -> Composition:
         if not hasattr(found, part):
             raise UsageError(f"{target}: {module.__name__!r} has no {path!r}; {HOW}")
         found = getattr(found, part)
-    composition = _composition(target, found)
-    if composition is None and isinstance(found, SupportsBind | fallback) and not isinstance(found, type):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResilienceWarning)
-            composition = Composition(target, path, Pipeline(found).layers())
+    composition = _composition(target, found) or _alone(target, found)
     if composition is None:
         raise UsageError(f"{target} is {found!r}, which no policy guards; {HOW}")
     return composition
+
+
+def _alone(where: str, one: Any) -> Composition | None:
+    """A policy that is no pipeline; `None` if it is no policy."""
+    is_policy = isinstance(one, SupportsBind | fallback) and not isinstance(one, type)
+    return Composition(where, _name_of(one), Pipeline(one).layers()) if is_policy else None
+
+
+def _name_of(policy: Any) -> str | None:
+    return getattr(policy, "name", None)
 
 
 def _all_of(module: ModuleType) -> Iterator[Composition]:
