@@ -1,0 +1,89 @@
+"""Who calls, and when: at a rate, whatever becomes of it, or each client when it has thought about its last answer."""
+
+from collections.abc import Callable, Sequence
+from math import log
+from typing import Any
+
+from ._ledger import Ledger
+from ._world import START, Caller, World
+
+_GLANCE = 0.01
+"""Seconds between two looks at a rate that is 0."""
+
+Call = Callable[[], Any]
+
+
+class Arrivals:
+    """Calls that come by themselves, each independently of the others (a Poisson process).
+
+    Args:
+        world: Where.
+        ledger: Who counts them.
+        calls: What each client calls; it is one client's turn as likely as another's.
+        rate: Calls a second, at a given second.
+    """
+
+    __slots__ = ("_calls", "_ledger", "_random", "_rate", "_world", "turn")
+
+    def __init__(self, world: World, ledger: Ledger, calls: Sequence[Call], rate: Callable[[float], float]) -> None:
+        self._world = world
+        self._ledger = ledger
+        self._calls = calls
+        self._rate = rate
+        self._random = world.stream()
+        self.turn = 0
+        self._next()
+
+    def wake(self) -> None:
+        """Here is one."""
+        calls, ledger, random = self._calls, self._ledger, self._random
+        rate = self._rate(self._world._now - START)
+        if rate > 0.0:
+            caller = Caller(self._world, calls[int(random() * len(calls))](), ledger.ended)
+            ledger.calls += 1
+            ledger.running[caller] = None
+            caller.wake()
+        self._next()
+
+    def _next(self) -> None:
+        rate = self._rate(self._world._now - START)
+        wait = -log(1.0 - self._random()) / rate if rate > 0.0 else _GLANCE
+        self._world.at(self._world._now + wait, self)
+
+
+class Client:
+    """Somebody who waits for each answer, thinks, and calls again.
+
+    Args:
+        world: Where.
+        ledger: Who counts the calls.
+        call: What it calls.
+        think: Seconds of thought, in the mean; they are distributed exponentially.
+        random: Chance.
+    """
+
+    __slots__ = ("_call", "_ledger", "_random", "_think", "_world", "turn")
+
+    def __init__(self, world: World, ledger: Ledger, call: Call, think: float, random: Callable[[], float]) -> None:
+        self._world = world
+        self._ledger = ledger
+        self._call = call
+        self._think = think
+        self._random = random
+        self.turn = 0
+        self._ponder()
+
+    def wake(self) -> None:
+        """It calls."""
+        ledger = self._ledger
+        caller = Caller(self._world, self._call(), self._ended)
+        ledger.calls += 1
+        ledger.running[caller] = None
+        caller.wake()
+
+    def _ended(self, caller: Caller, error: BaseException | None) -> None:
+        self._ledger.ended(caller, error)
+        self._ponder()
+
+    def _ponder(self) -> None:
+        self._world.at(self._world._now - log(1.0 - self._random()) * self._think, self)

@@ -1,0 +1,168 @@
+"""`simulate`: the same policies, a modelled service, and time that does not pass."""
+
+import asyncio
+import sys
+import warnings
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .. import _checks
+from .._clock import use
+from .._events import listen, logger
+from .._live import shelve_all
+from .._pipeline import Pipeline
+from .._policy import SupportsBind, acompose
+from ..errors import ResilienceWarning
+from ._clients import Arrivals, Call, Client
+from ._ledger import Ledger
+from ._report import Report
+from ._world import START, World, WorldClock
+
+
+def simulate(
+    service: Callable[[], Awaitable[Any]],
+    policy: SupportsBind | Callable[[int], SupportsBind] | None = None,
+    *,
+    rate: float | Callable[[float], float] | None = None,
+    think: _checks.Seconds | None = None,
+    clients: int = 1,
+    seconds: _checks.Seconds = 60.0,
+    seed: int = 0,
+    tick: _checks.Seconds = 1.0,
+    at: Iterable[tuple[float, Callable[[], object]]] = (),
+) -> Report:
+    """Let clients call a modelled service through policies, in virtual time.
+
+    The policies are those that guard real calls, not models of them; every policy that is alive starts calm, and is as
+    before afterwards. Only their async doors are used. Listeners and logs of the application hear nothing. The same
+    seed gives the same run, to the last digit; the moments of the calls at a rate do not depend on the policy.
+
+    Args:
+        service: What is called: a `Service`, or any function without arguments that returns an awaitable, and that
+            waits by nothing but these models, `asyncio` and `anyio`.
+        policy: What guards the calls: one policy that all clients share, as in one process, or a function that makes
+            that of each client, given its number: a fleet. Default `None`: nothing.
+        rate: Calls a second of all clients together, which come whatever becomes of them; or a function that says it
+            for a given second of the simulation. Either this or `think`.
+        think: Seconds between an answer, or error, and the same client's next call, in the mean: a client has one call
+            under way at most.
+        clients: How many clients. Default 1.
+        seconds: How long, in virtual seconds. Default 60. Calls under way at the end are counted as unfinished.
+        seed: Seeds all chance. Default 0.
+        tick: Seconds of one step of the course in time. Default 1.
+        at: What to do when: moments in seconds, and functions without arguments: `[(20.0, cache.clear)]`.
+
+    Returns:
+        What came of it; print it.
+
+    Raises:
+        TypeError: A parameter is of the wrong kind, or both or neither of `rate` and `think` are given.
+        ValueError: A parameter is out of its range.
+
+    Example:
+        ```python
+        service = Service(20, lognormal(0.05, 0.2), brownouts=[Brownout(20, 30, slower=4)])
+        print(simulate(service, Pipeline(retry(on=TimedOut), timeout(1)), rate=200))
+        ```
+    """
+    if not callable(service):
+        raise TypeError(f"service must be a function that returns an awaitable, got {service!r}")
+    lasts = _checks.seconds("seconds", seconds)
+    step = _checks.seconds("tick", tick)
+    many = _checks.whole("clients", clients)
+    seed = _checks.whole("seed", seed, least=0)
+    arrive = _arrivals(rate, _checks.seconds_or_none("think", think))
+    for moment, deed in (deeds := list(at)):
+        _checks.number("each moment of at", moment, least=0.0)
+        if not callable(deed):
+            raise TypeError(f"at must hold pairs of seconds and a function, got {deed!r}")
+    make = _policies(policy)
+    with _living_in(World(seed)) as world:
+        ledger = Ledger(world, step)
+        for moment, deed in deeds:
+            world.call_at(START + moment, deed)
+        everybody = arrive(world, ledger, _calls(service, make, many, ledger))
+        try:
+            world.run(START + lasts)
+            return ledger.report()
+        finally:
+            for caller in list(ledger.running):
+                caller.close()
+            del everybody
+
+
+Make = Callable[[int], SupportsBind]
+Arrive = Callable[[World, Ledger, Sequence[Call]], object]
+
+
+def _arrivals(rate: float | Callable[[float], float] | None, think: float | None) -> Arrive:
+    """How the clients come."""
+    if (rate is None) == (think is None):
+        raise TypeError(
+            "give either rate= (calls a second, whatever becomes of them) or think= (each client waits for its answer, "
+            f"and thinks so long), got rate={rate!r} and think={think!r}"
+        )
+    if think is not None:
+        return lambda world, ledger, calls: _crowd(world, ledger, calls, think)
+    if callable(rate):
+        changing = rate
+        return lambda world, ledger, calls: Arrivals(world, ledger, calls, changing)
+    even = _checks.number("rate", rate, above=0.0)
+    return lambda world, ledger, calls: Arrivals(world, ledger, calls, lambda _: even)
+
+
+def _crowd(world: World, ledger: Ledger, calls: Sequence[Call], think: float) -> object:
+    random = world.stream()
+    return [Client(world, ledger, call, think, random) for call in calls]
+
+
+def _policies(policy: SupportsBind | Make | None) -> Make:
+    if policy is None:
+        policy = Pipeline()
+    if isinstance(policy, SupportsBind):
+        one = policy
+        return lambda _: one
+    if not callable(policy):
+        raise TypeError(f"policy must be a policy, or a function that makes one for a client's number, got {policy!r}")
+    return policy
+
+
+def _calls(service: Callable[[], Awaitable[Any]], make: Make, many: int, ledger: Ledger) -> list[Call]:
+    """What each client calls."""
+
+    def request() -> Awaitable[Any]:
+        ledger.requests += 1
+        return service()
+
+    guarded: dict[int, Call] = {}
+    kept = [make(number) for number in range(many)]
+    for one in kept:
+        if id(one) not in guarded:
+            guarded[id(one)] = acompose(_layers(one), request)
+    return [guarded[id(one)] for one in kept]
+
+
+def _layers(policy: object) -> tuple[SupportsBind, ...]:
+    with warnings.catch_warnings():  # what is doubtful in it was said when it was made
+        warnings.simplefilter("ignore", ResilienceWarning)
+        return Pipeline(policy).layers()
+
+
+@contextmanager
+def _living_in(world: World) -> Generator[World]:
+    """Everything reads this world's clock, lives on its loop, and is calm; nobody else hears of it."""
+    ears: Any = sys.modules[listen.__module__]
+    listeners, ears._listeners = ears._listeners, ()
+    disabled, logger.disabled = logger.disabled, True
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(world)
+    put_clock_back = use(WorldClock(world))
+    put_states_back = shelve_all()
+    try:
+        yield world
+    finally:
+        put_clock_back()
+        put_states_back()
+        asyncio._set_running_loop(loop)
+        ears._listeners, logger.disabled = listeners, disabled

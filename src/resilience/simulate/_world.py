@@ -1,0 +1,388 @@
+"""The world of a simulation: virtual time, a heap of those who sleep, and a loop that wakes them in order.
+
+An event loop costs some ten microseconds a call. Most of what a simulated call does is to sleep, so here a `Caller`
+steps the coroutine of a call by itself: `clock.asleep` hands it the seconds, and it lies down in the heap until then.
+Nothing lies between a coroutine and the heap, no future and no handle.
+
+All else must find what it finds in production. So the world is an asyncio event loop as well, and a caller a task of
+its own making, announced as asyncio's documentation asks of those ("Extending asyncio"): policies cut callers off, let
+them queue on futures and start rivals in tasks beside them, and know no difference.
+"""
+
+import asyncio
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from heapq import heappop, heappush
+from itertools import count
+from types import coroutine
+from typing import Any, Protocol, cast
+
+from .._clock import CancelScope, clock
+
+START = 1_000.0
+"""Not zero, so that no code can mistake the first moment for 'never'."""
+
+_WALL_START = 1_800_000_000.0
+"""A moment in January 2027."""
+
+_enter, _leave = asyncio._enter_task, asyncio._leave_task  # type: ignore[attr-defined]  # documented, and not in the stubs
+
+
+class Sleeper(Protocol):
+    """Whoever lies in the heap.
+
+    Attributes:
+        turn: The number of the entry it lies there by; it can lie in one place only. Any other number, and it is not
+            woken.
+    """
+
+    turn: int
+
+    def wake(self) -> None:
+        """Its time has come."""
+        ...
+
+
+class World(asyncio.AbstractEventLoop):
+    """Virtual time, chance from a seed, and everybody who waits for either.
+
+    It is a `Clock` for the policies and an event loop for their tasks.
+
+    Args:
+        seed: Seeds all chance; the same seed gives the same run.
+
+    Attributes:
+        current: The caller that runs now, if any.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._now = START
+        self._seed = seed
+        self._streams = count(1)
+        self._heap: list[tuple[float, int, Sleeper]] = []
+        self._turns = count(1)
+        self._ready: deque[asyncio.Handle] = deque()
+        self._problem: BaseException | None = None
+        self.current: Caller | None = None
+        self.context = copy_context()
+        self.random: Callable[[], float] = self.stream()
+
+    def stream(self) -> Callable[[], float]:
+        """A source of chance of its own, so that who draws more from one does not change what others draw."""
+        return random.Random(f"{self._seed}/{next(self._streams)}").random  # noqa: S311, TID251 - seeded, as it must be
+
+    # Time
+
+    @property
+    def elapsed(self) -> float:
+        """Virtual seconds since the beginning."""
+        return self._now - START
+
+    def now(self) -> float:
+        """See `Clock.now`."""
+        return self._now
+
+    def wall(self) -> float:
+        """See `Clock.wall`."""
+        return _WALL_START + self.elapsed
+
+    def at(self, when: float, sleeper: Sleeper) -> None:
+        """Wake a sleeper then."""
+        turn = sleeper.turn = next(self._turns)
+        heappush(self._heap, (when, turn, sleeper))
+
+    def run(self, until: float) -> None:
+        """Let time pass until then.
+
+        Raises:
+            BaseException: What a callback has raised: the simulation is of no worth then.
+        """
+        heap, ready = self._heap, self._ready
+        while heap and heap[0][0] <= until and self._problem is None:
+            when, turn, sleeper = heappop(heap)
+            if sleeper.turn == turn:
+                self._now = when
+                sleeper.wake()
+            while ready:
+                handle = ready.popleft()
+                if not handle.cancelled():
+                    handle._run()
+        self._now = until
+        if self._problem is not None:
+            raise self._problem
+
+    # What else a clock does
+
+    def asleep(self, seconds: float, /) -> Awaitable[None]:
+        """See `Clock.asleep`."""
+        return _nap(seconds + 0.0) if self.current is not None else self._asleep_task(seconds)
+
+    async def _asleep_task(self, seconds: float) -> None:
+        """Sleep in a task that is asyncio's own."""
+        done = self.create_future()
+        timer = self.call_later(seconds, _finish, done)
+        try:
+            await done
+        finally:
+            timer.cancel()
+
+    def sleep(self, seconds: float, /) -> None:
+        """Nobody may.
+
+        Raises:
+            RuntimeError: It would hold up everybody.
+        """
+        raise RuntimeError("a simulated call must not block: await clock.asleep(seconds), or asyncio.sleep(seconds)")
+
+    def acquire(self, lock: threading.Lock, seconds: float | None) -> bool:
+        """Take a lock that is free."""
+        if not lock.acquire(blocking=False):
+            self.sleep(0.0)
+        return True
+
+    def expire(self, scope: CancelScope, seconds: float) -> Callable[[], None]:
+        """See `Clock.expire`."""
+        return self.call_later(seconds, scope.cancel).cancel
+
+    # What an event loop does
+
+    def time(self) -> float:
+        """The loop's own time is the same."""
+        return self._now
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+        """Call it before time goes on."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """The same: there is one thread."""
+        return self.call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> "Timer":
+        """Call it then."""
+        timer = Timer(when, callback, args, self, context)
+        self.at(max(when, self._now), timer)
+        return timer
+
+    def call_later(  # type: ignore[override]  # a clock's is `(loop, seconds, function)`, see `ClockOf`
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> "Timer":
+        """Call it later."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        """A future of asyncio's."""
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> "asyncio.Task[Any]":  # type: ignore[override]
+        """A task of asyncio's, beside the callers: a hedge's second attempt, say."""
+        return asyncio.Task(coro, loop=self, **options)
+
+    def get_debug(self) -> bool:
+        """No."""
+        return False
+
+    def is_running(self) -> bool:
+        """Yes."""
+        return True
+
+    def is_closed(self) -> bool:
+        """No."""
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """A callback that raises ends the simulation; what a forgotten task has raised is logged, as by asyncio."""
+        error = context.get("exception")
+        if "handle" in context and error is not None:
+            self._problem = error
+        else:
+            logging.getLogger("asyncio").error(context.get("message"), exc_info=error)
+
+
+class WorldClock:
+    """A world, as the policies' clock. All but `call_later`, which an event loop has too, is the world's own."""
+
+    def __init__(self, world: World) -> None:
+        self.now = world.now
+        self.wall = world.wall
+        self.random = world.random
+        self.sleep = world.sleep
+        self.asleep = world.asleep
+        self.acquire = world.acquire
+        self.expire = world.expire
+
+    def call_later(self, loop: Any, seconds: float, function: Callable[[], None]) -> Callable[[], None]:
+        """See `Clock.call_later`."""
+        cancel: Callable[[], None] = loop.call_later(seconds, function).cancel
+        return cancel
+
+
+class Timer(asyncio.TimerHandle):
+    """A function that lies in the heap."""
+
+    __slots__ = ("turn",)
+
+    turn: int
+
+    def cancel(self) -> None:
+        """Call it no more."""
+        self.turn = 0
+        asyncio.Handle.cancel(self)
+
+    def wake(self) -> None:
+        """Call it."""
+        self._run()
+
+
+class Caller:
+    """The task of one simulated call: steps its coroutine, from sleep to sleep.
+
+    Args:
+        world: Where it lives.
+        call: What is called.
+        ended: Told how it has ended: with which error, or `None`.
+
+    Attributes:
+        began: When.
+    """
+
+    __slots__ = ("__weakref__", "_call", "_cancels", "_context", "_ended", "_fut_waiter", "_must_cancel", "_world",
+                 "began", "turn")  # fmt: skip
+
+    def __init__(
+        self,
+        world: World,
+        call: Coroutine[Any, Any, Any],
+        ended: "Callable[[Caller, BaseException | None], None]",
+    ) -> None:
+        self._world = world
+        self._call = call
+        self._ended = ended
+        self._context = world.context.copy()
+        self._cancels = 0
+        self._must_cancel = False  # these two have the names that asyncio's tasks have: anyio reads them
+        self._fut_waiter: asyncio.Future[Any] | None = None
+        self.began = world._now
+        self.turn = 0
+
+    def wake(self) -> None:
+        """Go on."""
+        self._step(self._call.send, None)
+
+    def _step(self, go_on: Callable[[Any], Any], with_: object) -> None:
+        world = self._world
+        self.turn = 0
+        world.current = self
+        _enter(world, self)
+        try:
+            wish = self._context.run(go_on, with_)
+        except StopIteration:
+            wish = self  # it is over
+            self._ended(self, None)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is how the call ends
+            wish = self
+            self._ended(self, error)
+        finally:
+            world.current = None
+            _leave(world, self)
+        if type(wish) is float:
+            turn = self.turn = next(world._turns)
+            heappush(world._heap, (world._now + wish if wish > 0.0 else world._now, turn, self))
+        elif wish is not self:
+            self._wait(wish)
+        if self._must_cancel and wish is not self:
+            self._must_cancel = False
+            self._interrupt()
+
+    def _wait(self, wish: object) -> None:
+        """Wait for a future, as tasks do; nothing at all lets others go first."""
+        if wish is None:
+            self._world.at(self._world._now, self)
+            return
+        future = cast("asyncio.Future[Any]", wish)
+        future._asyncio_future_blocking = False
+        self._fut_waiter = future
+        future.add_done_callback(self._done, context=self._world.context)
+
+    def _done(self, _: object) -> None:
+        self._fut_waiter = None
+        self.wake()
+
+    def close(self) -> None:
+        """The simulation is over, and this call is not."""
+        self.turn = 0
+        self._context.run(self._call.close)
+
+    # What a task can do
+
+    def cancel(self, msg: object = None) -> bool:
+        """See `asyncio.Task.cancel`."""
+        self._cancels += 1
+        if self._world.current is self:
+            self._must_cancel = True
+        else:
+            self._interrupt()
+        return True
+
+    def _interrupt(self) -> None:
+        if self._fut_waiter is not None:
+            self._fut_waiter.cancel()
+        elif self.turn:
+            self.turn = 0
+            self._world.call_soon(self._throw)
+
+    def _throw(self) -> None:
+        self._step(self._call.throw, asyncio.CancelledError())
+
+    def uncancel(self) -> int:
+        """See `asyncio.Task.uncancel`."""
+        self._cancels = max(0, self._cancels - 1)
+        return self._cancels
+
+    def cancelling(self) -> int:
+        """See `asyncio.Task.cancelling`."""
+        return self._cancels
+
+    def get_loop(self) -> World:
+        """See `asyncio.Task.get_loop`."""
+        return self._world
+
+    def get_coro(self) -> Coroutine[Any, Any, Any]:
+        """See `asyncio.Task.get_coro`."""
+        return self._call
+
+    def get_name(self) -> str:
+        """See `asyncio.Task.get_name`."""
+        return "a simulated call"
+
+    def done(self) -> bool:
+        """See `asyncio.Task.done`."""
+        return not self.turn and self._fut_waiter is None and self._world.current is not self
+
+
+@coroutine
+def _nap(seconds: float) -> Generator[float, None, None]:
+    yield seconds
+
+
+def _finish(future: "asyncio.Future[Any]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def stream() -> Callable[[], float]:
+    """A source of chance: of the simulation that runs; elsewhere, as in a sandbox, the clock's own."""
+    world = getattr(clock.now, "__self__", None)
+    return world.stream() if isinstance(world, World) else clock.random
