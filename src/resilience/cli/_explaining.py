@@ -156,12 +156,11 @@ def _one(target: str, module: ModuleType, path: str) -> Composition:
 
 def _alone(where: str, one: Any) -> Composition | None:
     """A policy that is no pipeline; `None` if it is no policy."""
-    is_policy = isinstance(one, SupportsBind | fallback) and not isinstance(one, type)
-    return Composition(where, _name_of(one), Pipeline(one).layers()) if is_policy else None
+    return Composition(where, getattr(one, "name", None), Pipeline(one).layers()) if _is_policy(one) else None
 
 
-def _name_of(policy: Any) -> str | None:
-    return getattr(policy, "name", None)
+def _is_policy(one: object) -> bool:
+    return isinstance(one, SupportsBind | fallback) and not isinstance(one, type)
 
 
 def _all_of(module: ModuleType) -> Iterator[Composition]:
