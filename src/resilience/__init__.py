@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors, events
+from ._adaptive_bulkhead import AdaptiveBulkhead, AdaptiveStats
 from ._ambient import remaining
 from ._breaker import CircuitBreaker
 from ._breaking import BreakerStats
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
     from . import http, saga, testing
 
 __all__ = [
+    "AdaptiveBulkhead",
+    "AdaptiveStats",
     "AdaptiveThrottle",
     "AsyncStore",
     "Attempt",
