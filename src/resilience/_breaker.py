@@ -103,8 +103,7 @@ class CircuitBreaker(Shared):
         )  # fmt: skip
         self._totals = _totals.Totals(*COUNTED)
         self._outbox: Outbox[StateChanged | WouldOpen] = Outbox()
-        post = partial(announce, self._outbox, self.label)
-        self._circuit = Circuit(checked(**self._given), self._totals.add, post)
+        self._circuit = Circuit(checked(**self._given), self._totals.add, partial(announce, self._outbox, self.label))
         self._lock = threading.Lock()
         _totals.file(self, self._totals)
         enrol(self)
@@ -195,11 +194,16 @@ class CircuitBreaker(Shared):
         return self._circuit.state(clock.now()).value
 
     @property
+    def calm(self) -> bool:
+        """See `Layer.calm`: closed, and nothing counts against it."""
+        with self._lock:
+            return self._circuit.calm(clock.now())
+
+    @property
     def stats(self) -> BreakerStats:
         """All figures, as of now."""
-        now = clock.now()
         with self._lock:
-            return stats_of(self._circuit, self._totals.read(), now)
+            return stats_of(self._circuit, self._totals.read(), clock.now())
 
     def traits(self) -> Traits:
         """See `Policy.traits`."""
@@ -264,9 +268,8 @@ class CircuitBreaker(Shared):
 
     def snapshot(self) -> dict[str, Any]:
         """The state as plain data that JSON can hold, for `restore` elsewhere: wall-clock times, no windows."""
-        now, wall = clock.now(), clock.wall()
         with self._lock:
-            saved = self._circuit.save(now, wall)
+            saved = self._circuit.save(clock.now(), wall := clock.wall())
         return pack(self.name, saved, wall)
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -282,9 +285,8 @@ class CircuitBreaker(Shared):
             ValueError: It is something else; nothing has changed then.
         """
         saved = unpack(snapshot)
-        now, wall = clock.now(), clock.wall()
         with self._lock:
-            self._circuit.restore(saved, now, wall)
+            self._circuit.restore(saved, clock.now(), clock.wall())
         self._outbox.tell()
 
     # Inside
@@ -306,8 +308,7 @@ class CircuitBreaker(Shared):
         Raises:
             CircuitOpen: The call is not let in.
         """
-        circuit = self._circuit
-        now = clock.now()
+        circuit, now = self._circuit, clock.now()
         period = circuit.period
         if now < period.until:  # the usual refusal: nothing is decided, so it needs no lock
             raise self._refused(period.refusal, period.until - now)
@@ -378,9 +379,8 @@ class CircuitBreaker(Shared):
         self._outbox.tell()
 
     def _shelve(self) -> Callable[[], None]:
-        given = self._given
         with self._lock:
-            put_totals_back, put_circuit_back = self._totals.shelve(), self._circuit.shelve()
+            given, put_totals_back, put_circuit_back = self._given, self._totals.shelve(), self._circuit.shelve()
 
         def put_back() -> None:
             with self._lock:

@@ -9,6 +9,7 @@ from typing import NoReturn
 from . import _checks, _live
 from ._clock import clock
 from ._core.budget import Budget
+from ._family import family_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class RetryBudget:
         name: str | None = None,
     ) -> None:
         self.name: str | None = None if name is None else _checks.text("name", name)
+        family_of(self, name)
         self._options = (
             _checks.number("ratio", ratio, least=0.0),
             _checks.number("minimum_per_second", minimum_per_second, least=0.0),
@@ -115,6 +117,11 @@ class RetryBudget:
             else:
                 self._refused += 1
             return granted
+
+    @property
+    def calm(self) -> bool:
+        """See `Layer.calm`: for so long no retry was asked for that the reserve is full again."""
+        return not self.pressed or clock.now() - self._asked > self._options[2]
 
     @property
     def stats(self) -> BudgetStats:

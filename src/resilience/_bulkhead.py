@@ -168,6 +168,12 @@ class Bulkhead(Shared):
         return self.pool.limit
 
     @property
+    def calm(self) -> bool:
+        """See `Layer.calm`: every place is free, and nobody waits."""
+        _, in_use, waiting = self.pool.figures()
+        return in_use == waiting == 0
+
+    @property
     def stats(self) -> BulkheadStats:
         """How things stand at this moment."""
         limit, in_use, waiting = self.pool.figures()
@@ -282,7 +288,10 @@ class Bulkhead(Shared):
         reason = f"{now.in_use} of {now.limit} places are in use{queue}; {advice}"
         refusal = BulkheadFull(self.label, None, reason)
         refused(self.label, refusal)
-        raise refusal
+        try:
+            raise refusal
+        finally:
+            del refusal  # its traceback refers to this frame: together they would keep the policy in use
 
     def _shelve(self) -> Callable[[], None]:
         put_totals_back, shelved = self._totals.shelve(), self.pool
@@ -301,7 +310,9 @@ class Bulkhead(Shared):
 
 def _readings(figure: str) -> Callable[[], list[Reading]]:
     """One figure of every bulkhead there is."""
-    return lambda: [(getattr(one.stats, figure), {POLICY_NAME: one.label}) for one in _live.living("bulkhead")]
+    return lambda: [
+        (getattr(one.stats, figure), {POLICY_NAME: one.label}) for one in _live.living() if isinstance(one, Bulkhead)
+    ]
 
 
 _WAIT = declare(

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, NoReturn, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
 from . import _checks
+from ._family import family_of
 from ._gate import gate, load_providers, metering, tracing
 from ._results import NotAwaitedError, stream_watch
 from ._telemetry import AsyncFunction, Function, Site, aattempts, aobserved, attempts, described, observed
@@ -46,13 +47,14 @@ class Layer(ABC):
         name: The name it was given, or `None`.
     """
 
-    __slots__ = ("__weakref__", "name")
+    __slots__ = ("__weakref__", "_family", "name")
 
     kind: ClassVar[str] = "custom"
     """Which pattern it is, as telemetry says it: `circuit_breaker`."""
 
     def __init__(self, name: str | None = None) -> None:
         self.name: str | None = None if name is None else _checks.text("name", name)
+        self._family = family_of(self, name)
         load_providers()
 
     @abstractmethod
@@ -70,7 +72,12 @@ class Layer(ABC):
     @property
     def label(self) -> str:
         """The name, or the kind of policy for one without a name: what errors and events say."""
-        return self.name or type(self).__name__
+        return self.name or self._family or type(self).__name__
+
+    @property
+    def calm(self) -> bool:
+        """Whether it has nothing to remember: as if just made. Only then a `Keyed` may forget it."""
+        return True
 
     def span_attributes(self) -> Mapping[str, str]:
         """What a span says about this policy at the moment when it is asked: by default nothing."""
@@ -144,6 +151,11 @@ class Shared(Policy):
     """A capital policy: it holds state that its callers share, so it is made once."""
 
     __slots__ = ()
+
+    @property
+    def calm(self) -> bool:
+        """Whether it has nothing to remember. One that cannot say has."""
+        return False
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -147,6 +147,13 @@ class RateLimiter(Shared):
         return self._rates
 
     @property
+    def calm(self) -> bool:
+        """See `Layer.calm`: every permit is there again, and nobody waits."""
+        meter = self.meter
+        with meter._lock:
+            return not meter.queue and all(gauge.at(clock.now()) == 0.0 for gauge in meter.gauges)
+
+    @property
     def stats(self) -> RateLimiterStats:
         """How things stand at this moment."""
         return RateLimiterStats(*self.meter.figures(), self._totals.read()["refused"])
@@ -297,7 +304,10 @@ class RateLimiter(Shared):
             advice = "send fewer calls, or let callers wait (longer) with max_wait="
             refusal = RateLimited(self.label, seconds, f"over the rate of {rates}; {wait}{advice}")
         refused(self.label, refusal)
-        raise refusal
+        try:
+            raise refusal
+        finally:
+            del refusal  # its traceback refers to this frame: together they would keep the policy in use
 
     def _price(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
         """What this call costs, by the user's function."""

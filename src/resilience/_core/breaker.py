@@ -94,6 +94,13 @@ class Circuit:
         """What each rate rule sees; nothing while outcomes are not counted."""
         return self.period.book.tallies(now) if isinstance(self.period.book, Ledger) else []
 
+    def calm(self, now: float) -> bool:
+        """Whether it is as if just made: closed, every call is let in, and no failure or slow call counts any more."""
+        period = self.period
+        if period.state is not State.CLOSED or (period.ramp is not None and period.ramp.left(now) > 0.0):
+            return False
+        return self.openings == self.run == 0 and not any(tally.bad for _, tally in self.tallies(now))
+
     # Who may pass
 
     def admit(self, now: float) -> Period | Refusal:

@@ -1,0 +1,396 @@
+"""`Keyed`: a policy for each key, and memory for few of them.
+
+One tenant, host or account must not feel what another one has done, so each has a policy of its own, made when it is
+first asked for. There may be millions of keys. But a policy that is *calm* is like one just made, so it need not be
+kept: what is absent is calm, and a key that is well costs nothing. Only what is not calm has to be remembered.
+
+Nor may be forgotten what is in use, or two policies would guard one key at a time. In use is what anybody refers to: a
+call that runs, a lease, a variable. Python counts that already; so a call that finds its policy counts nothing, takes
+no lock, and has nothing to give back. To let go of a policy is: under the lock take it off the ring, where nobody can
+get hold of it any more; see that nobody has; then, as now nobody can change it, ask whether it is calm.
+
+Which key is looked at next is in `_core.keyring`; here are the lock, the key of a call, and the two shells.
+"""
+
+import inspect
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from dataclasses import dataclass
+from operator import le
+from typing import Any, cast
+
+from . import _checks, _live, _totals
+from ._core.keyring import Keyring
+from ._family import making_for
+from ._metrics import POLICY_NAME, Instrument, Reading, declare
+from ._policy import Layer, Policy, Shared, SupportsBind, acompose, compose, guarded_function
+from ._traits import Role, Traits
+
+_MAXSIZE = 10_000
+
+_FEW = 8
+"""Functions whose shells a policy keeps: those it is decorated with. `call` makes one for each call."""
+
+Arguments = tuple[Any, ...]
+Named = dict[str, Any]
+_Make = Callable[[SupportsBind], Callable[..., Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedStats:
+    """Keys at one moment.
+
+    Attributes:
+        keys: How many have a policy of their own now.
+        maxsize: How many may have.
+        made: How many policies were made; it never falls.
+        shared: How many times a key had to share a policy with others, for there was no room; it never falls.
+    """
+
+    keys: int
+    maxsize: int
+    made: int
+    shared: int
+
+
+class Keyed(Shared):
+    """A policy for each key: for each tenant, host, account.
+
+    A policy is made when its key is first asked for, and forgotten when there are too many keys, it is calm, and nobody
+    uses it: the next one of that key is made anew, and calm as well. What is not calm (an open circuit, failures that
+    count, permits that are spent, calls under way) is never forgotten. If no key can be forgotten, those that are new
+    share one policy, until there is room. State is per process.
+
+    Keys are told apart as in a dict: `1` and `1.0` are one.
+
+    Args:
+        factory: Makes the policy for a key: `factory(key)`. It may be asked twice for the same key at the same time;
+            one policy is used then. What it makes has no name, for a name is on metrics, where no key may be.
+        key: Which key a call has: the name of a parameter, or a function of the call's arguments.
+        maxsize: The most keys that have a policy of their own. Default 10,000.
+        name: What errors, events and telemetry call it, and the policies of all keys.
+
+    Raises:
+        TypeError: A parameter is of the wrong kind.
+        ValueError: A parameter makes no sense.
+
+    Example:
+        ```python
+        tenants = Keyed(lambda tenant: CircuitBreaker(), key="tenant", name="tenants")
+
+        @tenants
+        def deliver(tenant, message): ...
+
+        tenants["acme"].state
+        ```
+    """
+
+    __slots__ = ("_factory", "_key", "_lock", "_others", "_totals", "ring")
+
+    kind = "keyed"
+
+    def __init__(
+        self,
+        factory: Callable[[Any], SupportsBind],
+        *,
+        key: str | Callable[..., Hashable],
+        maxsize: int = _MAXSIZE,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self._factory = _checked_factory(factory)
+        self._key = _checked_key(key)
+        self.ring: Keyring[_Member] = Keyring(_checks.whole("maxsize", maxsize))
+        self._others: _Member | None = None
+        # A lock that its own thread may take again: a call may also be made in a finalizer or a signal handler.
+        self._lock = threading.RLock()
+        self._totals = _totals.Totals("made", "shared")
+        _totals.file(self, self._totals)
+        _live.enrol(self)
+
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Wrap a plain function; most users want the decorator."""
+        keyed, key, ready = self, key_of_call(guarded_function(fn), self._key, self.label), self._ready
+
+        def make(policy: SupportsBind) -> Callable[..., Any]:
+            return compose((policy,), fn)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            asked, member, shell = key(args, kwargs), None, None
+            try:
+                member = keyed.ring.entries[asked]
+                shell = member.shells[make]
+            except (KeyError, TypeError):
+                pass
+            if member is None or shell is None:
+                member, shell = ready(asked, make)
+            member.asked = True
+            result = shell(*args, **kwargs)
+            return result
+
+        return call
+
+    def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
+        """Wrap a coroutine function; most users want the decorator."""
+        keyed, key, ready = self, key_of_call(guarded_function(fn), self._key, self.label), self._ready
+
+        def make(policy: SupportsBind) -> Callable[..., Awaitable[Any]]:
+            return acompose((policy,), fn)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            asked, member, shell = key(args, kwargs), None, None
+            try:
+                member = keyed.ring.entries[asked]
+                shell = member.shells[make]
+            except (KeyError, TypeError):
+                pass
+            if member is None or shell is None:
+                member, shell = ready(asked, make)
+            member.asked = True
+            result = await shell(*args, **kwargs)
+            return result
+
+        return call
+
+    def __getitem__(self, key: Hashable) -> Any:
+        """The policy of a key, made now if there is none: to look at it, to operate it, or to guard a block with it.
+
+        While it is held, it is not forgotten.
+
+        Raises:
+            TypeError: The key cannot be hashed, or the factory made no policy.
+        """
+        member = self._find(key)
+        member.asked = True
+        return member.policy
+
+    def traits(self) -> Traits:
+        """What a pipeline needs to know about this policy. What is made for a key, it cannot know."""
+        by = f"each {self._key}" if isinstance(self._key, str) else "each key"
+        return Traits(Role.CUSTOM, f"keyed: a policy for {by}, up to {self.ring.most:,} of them")
+
+    @property
+    def calm(self) -> bool:
+        """See `Layer.calm`: no policy of any key has anything to remember."""
+        with self._lock:
+            members = [*self.ring.entries.values(), *([self._others] if self._others else [])]
+        return all(member.calm for member in members)
+
+    @property
+    def stats(self) -> KeyedStats:
+        """How things stand at this moment."""
+        counts = self._totals.read()
+        return KeyedStats(len(self.ring.entries), self.ring.most, counts["made"], counts["shared"])
+
+    def _ready(self, key: Hashable, make: _Make) -> "tuple[_Member, Any]":
+        """All but the usual: a key that has no policy, or whose policy was not asked to guard this function."""
+        member = self._find(key)
+        return member, member.shells.get(make) or member.shell(make)
+
+    def _find(self, key: Hashable) -> "_Member":
+        """The policy of a key, made now if there is none; that of all others if there is no room for it."""
+        found = self._known(key)
+        if found is not None:
+            return found
+        made = self._make(key)  # the user's code, so not under the lock
+        with self._lock:
+            found = self.ring.entries.get(key)
+            if found is not None:
+                return found
+            if self.ring.make_room(self._let_go):
+                self.ring.entries[key] = made
+                return made
+            self._others = self._others or made
+            return self._shared()
+
+    def _known(self, key: Hashable) -> "_Member | None":
+        try:
+            hash(key)
+        except TypeError:
+            raise TypeError(
+                f"{self.label}: the key is a {type(key).__name__}, which cannot be hashed; give something hashable (a "
+                "tuple for a list, say), or make key= a function that does"
+            ) from None
+        with self._lock:
+            found = self.ring.entries.get(key)
+            if found is None and self._others is not None and not self.ring.make_room(self._let_go):
+                return self._shared()
+            return found
+
+    def _shared(self) -> "_Member":
+        self._totals.add("shared")
+        return cast("_Member", self._others)
+
+    def _make(self, key: Hashable) -> "_Member":
+        with making_for(self.name or "") as made:
+            policy: object = self._factory(key)
+        # Asked of nearly all, `isinstance(policy, SupportsBind)` would take as long as all else here.
+        if not isinstance(policy, Layer) and (isinstance(policy, type) or not isinstance(policy, SupportsBind)):
+            raise TypeError(f"{self.label}: factory must make a policy (with bind and abind), got {policy!r}")
+        self._totals.add("made")
+        member = _Member(policy, made)
+        made.clear()
+        del policy
+        member.settle()
+        return member
+
+    def _let_go(self, key: Hashable) -> None:
+        """Forget a key, unless its policy has something to remember or is in use."""
+        member = self.ring.entries.pop(key)
+        if not (member.calm and member.free() and member.calm):
+            self.ring.entries[key] = member
+
+    def _shelve(self) -> Callable[[], None]:
+        with self._lock:
+            put_totals_back, shelved, others = self._totals.shelve(), self.ring, self._others
+            self.ring, self._others = Keyring(shelved.most), None
+
+        def put_back() -> None:
+            with self._lock:
+                put_totals_back()
+                self.ring, self._others = shelved, others
+
+        return put_back
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+
+
+class _Member:
+    """The policy of one key. Whoever makes a call through it refers to it meanwhile.
+
+    Attributes:
+        asked: Whether it was asked for since the last look.
+        policy: The policy.
+        shells: What it has made of the functions it guards.
+    """
+
+    __slots__ = ("_own", "_references", "asked", "policy", "shells")
+
+    def __init__(self, policy: SupportsBind, made: Iterable[Any]) -> None:
+        self.asked = False
+        self.policy = policy
+        self.shells: dict[_Make, Any] = {}
+        self._own = tuple(made)
+        self._references: list[int] = []
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing that was made for this key has anything to remember."""
+        return all(one.calm for one in self._own)
+
+    def shell(self, make: _Make) -> Any:
+        """What the policy makes of a function."""
+        if len(self.shells) >= _FEW:
+            self.shells = {}
+        shell = self.shells[make] = make(self.policy)
+        return shell
+
+    def settle(self) -> None:
+        """Nobody refers to it but the caller: how many references are that?"""
+        self._references = self._count()
+
+    def free(self) -> bool:
+        """Whether again nobody refers to it, or to what was made for its key, but the caller.
+
+        Where Python does not count references, nothing is ever free.
+        """
+        self.shells = {}  # they refer to what was made, too
+        now = self._count()
+        return bool(now) and all(map(le, now, self._references))
+
+    def _count(self) -> list[int]:
+        return [] if _count is None else [_count(one) for one in (self, *self._own)]
+
+
+_count: Callable[[object], int] | None = getattr(sys, "getrefcount", None)
+
+
+def key_of_call(
+    fn: Callable[..., Any], key: str | Callable[..., Hashable], policy: str
+) -> Callable[[Arguments, Named], Hashable]:
+    """How to get the key of a call.
+
+    Args:
+        fn: The user's function.
+        key: The name of one of its parameters, or a function of its arguments.
+        policy: Who asks, for messages.
+
+    Raises:
+        ValueError: `key` names no parameter of the function that takes one argument.
+    """
+    if not isinstance(key, str):
+        function = key
+        return lambda args, named: function(*args, **named)
+    signature = inspect.signature(fn)
+    parameter = signature.parameters.get(key)
+    if parameter is None or parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+        raise ValueError(
+            f"{policy}: key={key!r} names no parameter of {fn!r}, which has {', '.join(signature.parameters) or 'none'}"
+            "; name one of them that takes one argument, or give a function of the call's arguments"
+        )
+    position = list(signature.parameters).index(key)
+
+    def ask(args: Arguments, named: Named) -> Hashable:
+        if key in named:
+            value = named[key]
+        elif len(args) > position and parameter.kind is not parameter.KEYWORD_ONLY:
+            value = args[position]
+        else:
+            bound = signature.bind(*args, **named)  # raises what the function itself would raise
+            bound.apply_defaults()
+            value = bound.arguments[key]
+        return cast("Hashable", value)
+
+    return ask
+
+
+def _checked_factory(factory: object) -> Callable[[Any], SupportsBind]:
+    if isinstance(factory, type) and issubclass(factory, Layer):
+        raise TypeError(
+            f"factory must be a function that makes a policy for a key, got the class {factory.__name__}, which would "
+            f"be given the key for an option; write factory=lambda key: {factory.__name__}(...)"
+        )
+    if isinstance(factory, Policy):
+        raise TypeError(
+            f"factory must be a function that makes a policy for a key, got {factory!r}, one policy for all"
+        )
+    return _checks.takes_one("factory", factory)
+
+
+def _checked_key(key: object) -> str | Callable[..., Hashable]:
+    if isinstance(key, str):
+        return _checks.text("key", key)
+    if not callable(key) or isinstance(key, type) or inspect.iscoroutinefunction(key):
+        raise TypeError(
+            f"key must be the name of a parameter, or a plain function of the call's arguments, got {key!r}"
+        )
+    return key
+
+
+def _readings() -> list[Reading]:
+    """The keys of each `Keyed` there is."""
+    return [(len(one.ring.entries), {POLICY_NAME: one.label}) for one in _live.living("keyed")]
+
+
+declare(
+    Instrument(
+        "resilience.keyed.usage",
+        "up_down_counter",
+        "{key}",
+        "Keys with a policy of their own",
+        (POLICY_NAME,),
+        _readings,
+    )
+)
+declare(
+    Instrument(
+        "resilience.keyed.shared",
+        "counter",
+        "{call}",
+        "Times that a key had to share a policy with others, for there was no room",
+        (POLICY_NAME,),
+        lambda: [(counts["shared"], {POLICY_NAME: name}) for name, counts in _totals.totals_of("keyed").items()],
+    )
+)
