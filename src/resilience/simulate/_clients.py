@@ -20,35 +20,35 @@ class Arrivals:
         world: Where.
         ledger: Who counts them.
         calls: What each client calls; it is one client's turn as likely as another's.
-        rate: Calls a second, at a given second.
+        rate: Calls a second, or a function that says it for a second.
     """
 
-    __slots__ = ("_calls", "_ledger", "_random", "_rate", "_world", "turn")
+    __slots__ = ("_calls", "_clients", "_even", "_ledger", "_random", "_rate", "_world", "turn")
 
-    def __init__(self, world: World, ledger: Ledger, calls: Sequence[Call], rate: Callable[[float], float]) -> None:
+    def __init__(
+        self, world: World, ledger: Ledger, calls: Sequence[Call], rate: float | Callable[[float], float]
+    ) -> None:
         self._world = world
         self._ledger = ledger
         self._calls = calls
-        self._rate = rate
+        self._clients = len(calls)
+        self._even = None if callable(rate) else rate
+        self._rate: Callable[[float], float] = rate if callable(rate) else float
         self._random = world.stream()
         self.turn = 0
-        self._next()
+        first = self._even or self._rate(0.0)
+        world.at(START + (-log(1.0 - self._random()) / first if first > 0.0 else _GLANCE), self)
 
     def wake(self) -> None:
         """Here is one."""
-        calls, ledger, random = self._calls, self._ledger, self._random
-        rate = self._rate(self._world._now - START)
+        world, ledger, random = self._world, self._ledger, self._random
+        rate = self._even or self._rate(world._now - START)
         if rate > 0.0:
-            caller = Caller(self._world, calls[int(random() * len(calls))](), ledger.ended)
+            caller = Caller(world, self._calls[int(random() * self._clients)](), ledger.ended)
             ledger.calls += 1
             ledger.running[caller] = None
             caller.wake()
-        self._next()
-
-    def _next(self) -> None:
-        rate = self._rate(self._world._now - START)
-        wait = -log(1.0 - self._random()) / rate if rate > 0.0 else _GLANCE
-        self._world.at(self._world._now + wait, self)
+        world.at(world._now - log(1.0 - random()) / rate if rate > 0.0 else world._now + _GLANCE, self)
 
 
 class Client:

@@ -137,7 +137,8 @@ class Service(Model):
         ValueError: A parameter is out of its range.
     """
 
-    __slots__ = ("_brownouts", "_capacity", "_draws", "_latencies", "_phase", "_phases", "_queue", "_waiting", "_workers")
+    __slots__ = ("_bounded", "_brownouts", "_capacity", "_draws", "_latencies", "_phase", "_phases", "_queue",
+                 "_waiting", "_workers")  # fmt: skip
 
     def __init__(
         self,
@@ -151,6 +152,7 @@ class Service(Model):
         self._capacity = _checks.whole("capacity", capacity)
         self._latencies = _durations("latency", latency)
         self._draws = len(self._latencies)
+        self._bounded = queue is not None
         self._queue = inf if queue is None else _checks.whole("queue", queue, least=0)
         self._brownouts = tuple(brownouts)
         for one in self._brownouts:
@@ -167,36 +169,33 @@ class Service(Model):
         Raises:
             ConnectionError: The queue is full; or (when awaited) the request fails.
         """
-        now = self._time()
-        begins = self._workers[0]
-        if begins <= now:
-            begins = now
-        elif self._queue != inf:
-            self._line_up(now)
-        while begins >= self._phase.until:
-            self._phase = self._phases.pop()
-        if self._phase.slower == inf:
-            begins = self._healed()
+        now = clock.now() if clock.now is self._now else self._time()
         phase = self._phase
+        begins = max(now, self._workers[0])
+        if begins > now and self._bounded:
+            self._line_up(now, begins)
+        if begins >= phase.until or phase.slower == inf:
+            begins = self._moved_on(begins)
+            phase = self._phase
         ends = begins + self._latencies[int(self._random() * self._draws)] * phase.slower
         heapreplace(self._workers, ends)
-        if begins > now and self._queue != inf:
-            self._waiting.append(begins)
         if phase.failing and self._random() < phase.failing:
             return _fail(ends - now)
         return clock.asleep(ends - now)
 
-    def _line_up(self, now: float) -> None:
+    def _line_up(self, now: float, begins: float) -> None:
+        """Take the last place in the queue, if there is one."""
         waiting = self._waiting
         while waiting and waiting[0] <= now:
             waiting.popleft()
         if len(waiting) >= self._queue:
             raise ConnectionError(f"the service's queue is full: {self._queue} requests wait")
+        waiting.append(begins)
 
-    def _healed(self) -> float:
-        """When work is begun again; the time until then is over for those who wait in front, too."""
-        while self._phase.slower == inf:
-            begins = self._phase.until
+    def _moved_on(self, begins: float) -> float:
+        """Go on to the phase in which a request is begun; one in which none is begun is waited for to end."""
+        while begins >= self._phase.until or self._phase.slower == inf:
+            begins = max(begins, self._phase.until) if self._phase.slower == inf else begins
             self._phase = self._phases.pop()
         return begins
 

@@ -101,9 +101,9 @@ class World(asyncio.AbstractEventLoop):
         Raises:
             BaseException: What a callback has raised: the simulation is of no worth then.
         """
-        heap, ready = self._heap, self._ready
+        heap, ready, pop = self._heap, self._ready, heappop
         while heap and heap[0][0] <= until and self._problem is None:
-            when, turn, sleeper = heappop(heap)
+            when, turn, sleeper = pop(heap)
             if sleeper.turn == turn:
                 self._now = when
                 sleeper.wake()
@@ -256,8 +256,9 @@ class Caller:
         began: When.
     """
 
-    __slots__ = ("__weakref__", "_call", "_cancels", "_context", "_ended", "_fut_waiter", "_must_cancel", "_world",
-                 "began", "turn")  # fmt: skip
+    _cancels = 0  # not in `__init__`: most calls are never cancelled, and never wait for a future
+    _must_cancel = False  # these two have the names that asyncio's tasks have: anyio reads them
+    _fut_waiter: "asyncio.Future[Any] | None" = None
 
     def __init__(
         self,
@@ -269,17 +270,15 @@ class Caller:
         self._call = call
         self._ended = ended
         self._context = world.context.copy()
-        self._cancels = 0
-        self._must_cancel = False  # these two have the names that asyncio's tasks have: anyio reads them
-        self._fut_waiter: asyncio.Future[Any] | None = None
         self.began = world._now
         self.turn = 0
 
     def wake(self) -> None:
         """Go on."""
-        self._step(self._call.send, None)
+        self.step(self._call.send, None)
 
-    def _step(self, go_on: Callable[[Any], Any], with_: object) -> None:
+    def step(self, go_on: Callable[[Any], Any], with_: object) -> None:
+        """Go on, in one way or another, until the call sleeps, waits, or ends."""
         world = self._world
         self.turn = 0
         world.current = self
@@ -297,12 +296,14 @@ class Caller:
         finally:
             world.current = None
             _leave(world, self)
-        if type(wish) is float:
+        if wish is self:
+            return
+        if type(wish) is float:  # it is `World.at`, without the call
             turn = self.turn = next(world._turns)
             heappush(world._heap, (world._now + wish if wish > 0.0 else world._now, turn, self))
-        elif wish is not self:
+        else:
             self._wait(wish)
-        if self._must_cancel and wish is not self:
+        if self._must_cancel:
             self._must_cancel = False
             self._interrupt()
 
@@ -344,7 +345,7 @@ class Caller:
             self._world.call_soon(self._throw)
 
     def _throw(self) -> None:
-        self._step(self._call.throw, asyncio.CancelledError())
+        self.step(self._call.throw, asyncio.CancelledError())
 
     def uncancel(self) -> int:
         """See `asyncio.Task.uncancel`."""
