@@ -20,6 +20,7 @@ So the rate is the same whatever the mix, the least important go first, and a pa
 """
 
 from collections import deque
+from math import inf
 
 LEVELS = 5
 """Priorities, 0 the lowest."""
@@ -55,7 +56,7 @@ class Throttle:
         most: The largest share that is refused.
     """
 
-    __slots__ = ("_asked", "_k", "_minimum", "_most", "_parts", "_total", "_window", "accepted")
+    __slots__ = ("_asked", "_k", "_minimum", "_most", "_part", "_parts", "_total", "_turns", "_window", "accepted")
 
     def __init__(self, k: float, window: float, minimum: int, most: float) -> None:
         self._k = k
@@ -63,6 +64,8 @@ class Throttle:
         self._minimum = minimum
         self._most = most
         self._parts: deque[Part] = deque()
+        self._part: Part
+        self._turns = -inf  # when the parts are to be looked at again; until then, `_part` is the last one
         self._asked = [0] * LEVELS
         self._total = 0
         self.accepted = 0
@@ -75,12 +78,14 @@ class Throttle:
             roll: A random number from 0 to 1: its place within its priority.
             now: The time.
         """
-        refusing = self.refusing(now)
-        part = self._part(now)
+        if now >= self._turns:
+            self._turn(now)
+        part, asked = self._part, self._total
         part.asked[level] += 1
         self._asked[level] += 1
-        self._total += 1
-        if refusing > 0.0 and self._place(level, roll) < refusing:
+        self._total = asked + 1
+        # The usual case is told by one comparison: nothing is to be refused.
+        if asked > self._k * self.accepted and self._place(level, roll) < self._share(asked):
             return None
         part.accepted += 1
         self.accepted += 1
@@ -103,10 +108,7 @@ class Throttle:
     def refusing(self, now: float) -> float:
         """The share of calls that are refused now."""
         self._forget(now)
-        asked = self._total
-        if asked < self._minimum:
-            return 0.0
-        return min(self._most, max(0.0, (asked - self._k * self.accepted) / (asked + 1)))
+        return self._share(self._total)
 
     def asked(self, now: float) -> int:
         """How many calls were asked for within the window."""
@@ -116,11 +118,19 @@ class Throttle:
     def _place(self, level: int, roll: float) -> float:
         return (sum(self._asked[:level]) + roll * self._asked[level]) / self._total
 
-    def _part(self, now: float) -> Part:
-        parts = self._parts
-        if not parts or now - parts[-1].since >= self._window / PARTS:
+    def _share(self, asked: int) -> float:
+        if asked < self._minimum:
+            return 0.0
+        return min(self._most, max(0.0, (asked - self._k * self.accepted) / (asked + 1)))
+
+    def _turn(self, now: float) -> None:
+        """Forget the parts that are too old, begin one if it is time, and look again when either is due."""
+        self._forget(now)
+        parts, each = self._parts, self._window / PARTS
+        if not parts or now - parts[-1].since >= each:
             parts.append(Part(now))
-        return parts[-1]
+        self._part = parts[-1]
+        self._turns = min(self._part.since + each, parts[0].since + self._window)
 
     def _counts(self, part: Part) -> bool:
         """Whether a part is in the window still."""
@@ -130,6 +140,7 @@ class Throttle:
         while self._parts and now - self._parts[0].since >= self._window:
             self._parts.popleft()
             self._add_up()
+            self._turns = -inf  # the last one may be among them
 
     def _add_up(self) -> None:
         self._asked = [sum(asked) for asked in zip(*(part.asked for part in self._parts), strict=True)] or [0] * LEVELS
