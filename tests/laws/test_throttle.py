@@ -243,19 +243,6 @@ def test_what_has_left_the_window_refuses_nobody_though_the_newest_part_is_not_f
     assert machine.ask(2, 0.0, 10.05) is not None, "the ten are too old by now"
 
 
-@pytest.mark.law(13)
-def test_what_was_forgotten_by_a_look_takes_no_call_along() -> None:
-    since, window, now = 0.39, 1.12, 1.51
-    assert now - since >= window
-    assert now < since + window, "this is what is odd about the three"
-    machine = Throttle(1.0, window, 1, 0.9)
-    machine.ask(2, 0.0, since)
-    assert machine.asked(now) == 0
-    machine.ask(2, 0.0, now)
-    assert machine.asked(now) == 1
-    assert machine.asked(now + 2 * window) == 0
-
-
 @pytest.mark.law(17)
 @every_door
 @pytest.mark.parametrize("error", [CircuitOpen("inner"), BulkheadFull("inner"), KeyError(), KeyboardInterrupt()])

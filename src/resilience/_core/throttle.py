@@ -140,7 +140,6 @@ class Throttle:
         while self._parts and now - self._parts[0].since >= self._window:
             self._parts.popleft()
             self._add_up()
-            self._turns = -inf  # the last one may be among them
 
     def _add_up(self) -> None:
         self._asked = [sum(asked) for asked in zip(*(part.asked for part in self._parts), strict=True)] or [0] * LEVELS
