@@ -66,7 +66,17 @@ def llm(**options: Any) -> Pipeline:
 ALL: list[Callable[..., Pipeline]] = [http, database, llm]
 
 
-@pytest.mark.parametrize("preset", ALL)
+@pytest.mark.parametrize(
+    "preset",
+    [
+        *ALL,
+        lambda: http(idempotent=False, rate=RateLimiter(5)),
+        lambda: http(attempt=90, total=200),
+        lambda: database(down=ConnectionError),
+        lambda: llm(tokens=quota(), requests=quota(), attempt=250),
+    ],
+    ids=count(),
+)
 def test_nothing_in_it_is_doubtful(preset: Callable[..., Pipeline]) -> None:
     layers: Any = preset().layers()  # a warning is an error here
     assert doubts([layer.traits() for layer in layers], layers=layers, coroutine=True) == []

@@ -138,11 +138,10 @@ def database(
     """
     _checks.text("name", name)
     Matcher("conflict", conflict)  # so that the error names what was given here
-    whole = _checks.seconds("total", total)
     return Pipeline(
-        timeout(whole, sync=sync, name=name),
+        timeout(_checks.seconds("total", total), sync=sync, name=name),
         retry(on=conflict, attempts=attempts),
-        *([] if down is None else [CircuitBreaker(name, on=down, probe_lease=max(60.0, whole))]),
+        *([] if down is None else [CircuitBreaker(name, on=down)]),
         Bulkhead(_checks.whole("connections", connections), max_wait=max_wait, name=name),
         name=name,
     )
