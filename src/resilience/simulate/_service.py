@@ -193,9 +193,11 @@ class Service(Model):
         waiting.append(begins)
 
     def _moved_on(self, begins: float) -> float:
-        """Go on to the phase in which a request is begun; one in which none is begun is waited for to end."""
+        """Go on to the phase in which a request is begun; when it is; no worker begins anything in one of `inf`."""
         while begins >= self._phase.until or self._phase.slower == inf:
-            begins = max(begins, self._phase.until) if self._phase.slower == inf else begins
+            if self._phase.slower == inf:
+                begins = max(begins, self._phase.until)
+                self._workers = [max(free, begins) for free in self._workers]  # which keeps the heap in order
             self._phase = self._phases.pop()
         return begins
 
