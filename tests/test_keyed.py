@@ -12,6 +12,7 @@ from resilience import (
     CircuitBreaker,
     FailureRate,
     Pipeline,
+    Rate,
     RateLimiter,
     RetryBudget,
     fallback,
@@ -287,8 +288,6 @@ def test_what_is_calm() -> None:
 
 
 def test_of_several_rates_the_slowest_decides_what_is_calm() -> None:
-    from resilience import Rate
-
     limiter = RateLimiter(Rate(5), Rate(100, per=1000))
     with sandbox() as time:
         limiter.admit()

@@ -5,7 +5,7 @@ whether it is calm; and that its name does not grow with the keys, for names are
 its family when it is made; what was made before, and is shared by all keys, does not belong to it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -14,7 +14,7 @@ _making: ContextVar[tuple[str, list[Any]] | None] = ContextVar("resilience_makin
 
 
 @contextmanager
-def making_for(family: str) -> Iterator[list[Any]]:
+def making_for(family: str) -> Generator[list[Any], None, None]:
     """Collect what is made in the block, and call it by the name of the family."""
     made: list[Any] = []
     token = _making.set((family, made))

@@ -111,21 +111,23 @@ class Keyed(Shared):
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a plain function; most users want the decorator."""
-        keyed, key, ready = self, key_of_call(guarded_function(fn), self._key, self.label), self._ready
+        keyed, ready = self, self._ready
+        position, key = key_of_call(guarded_function(fn), self._key, self.label)
 
         def make(policy: SupportsBind) -> Callable[..., Any]:
             return compose((policy,), fn)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            asked, member, shell = key(args, kwargs), None, None
+            asked = args[position] if len(args) > position else key(args, kwargs)
+            shell = None
             try:
-                member = keyed.ring.entries[asked]
+                member = keyed.ring.entries[asked]  # to refer to it is to use it, for as long as the call runs
                 shell = member.shells[make]
+                member.asked = True
             except (KeyError, TypeError):
                 pass
-            if member is None or shell is None:
+            if shell is None:
                 member, shell = ready(asked, make)
-            member.asked = True
             result = shell(*args, **kwargs)
             return result
 
@@ -133,21 +135,23 @@ class Keyed(Shared):
 
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function; most users want the decorator."""
-        keyed, key, ready = self, key_of_call(guarded_function(fn), self._key, self.label), self._ready
+        keyed, ready = self, self._ready
+        position, key = key_of_call(guarded_function(fn), self._key, self.label)
 
         def make(policy: SupportsBind) -> Callable[..., Awaitable[Any]]:
             return acompose((policy,), fn)
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            asked, member, shell = key(args, kwargs), None, None
+            asked = args[position] if len(args) > position else key(args, kwargs)
+            shell = None
             try:
-                member = keyed.ring.entries[asked]
+                member = keyed.ring.entries[asked]  # to refer to it is to use it, for as long as the call runs
                 shell = member.shells[make]
+                member.asked = True
             except (KeyError, TypeError):
                 pass
-            if member is None or shell is None:
+            if shell is None:
                 member, shell = ready(asked, make)
-            member.asked = True
             result = await shell(*args, **kwargs)
             return result
 
@@ -186,6 +190,7 @@ class Keyed(Shared):
     def _ready(self, key: Hashable, make: _Make) -> "tuple[_Member, Any]":
         """All but the usual: a key that has no policy, or whose policy was not asked to guard this function."""
         member = self._find(key)
+        member.asked = True
         return member, member.shells.get(make) or member.shell(make)
 
     def _find(self, key: Hashable) -> "_Member":
@@ -309,8 +314,8 @@ _count: Callable[[object], int] | None = getattr(sys, "getrefcount", None)
 
 def key_of_call(
     fn: Callable[..., Any], key: str | Callable[..., Hashable], policy: str
-) -> Callable[[Arguments, Named], Hashable]:
-    """How to get the key of a call.
+) -> tuple[int, Callable[[Arguments, Named], Hashable]]:
+    """How to get the key of a call: where it stands if it is given by position, and else by asking.
 
     Args:
         fn: The user's function.
@@ -322,7 +327,7 @@ def key_of_call(
     """
     if not isinstance(key, str):
         function = key
-        return lambda args, named: function(*args, **named)
+        return sys.maxsize, lambda args, named: function(*args, **named)
     signature = inspect.signature(fn)
     parameter = signature.parameters.get(key)
     if parameter is None or parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
@@ -330,23 +335,20 @@ def key_of_call(
             f"{policy}: key={key!r} names no parameter of {fn!r}, which has {', '.join(signature.parameters) or 'none'}"
             "; name one of them that takes one argument, or give a function of the call's arguments"
         )
-    position = list(signature.parameters).index(key)
+    by_name = parameter.kind is parameter.KEYWORD_ONLY
+    position = sys.maxsize if by_name else list(signature.parameters).index(key)
 
     def ask(args: Arguments, named: Named) -> Hashable:
         if key in named:
-            value = named[key]
-        elif len(args) > position and parameter.kind is not parameter.KEYWORD_ONLY:
-            value = args[position]
-        else:
-            bound = signature.bind(*args, **named)  # raises what the function itself would raise
-            bound.apply_defaults()
-            value = bound.arguments[key]
-        return cast("Hashable", value)
+            return cast("Hashable", named[key])
+        bound = signature.bind(*args, **named)  # raises what the function itself would raise
+        bound.apply_defaults()
+        return cast("Hashable", bound.arguments[key])
 
-    return ask
+    return position, ask
 
 
-def _checked_factory(factory: object) -> Callable[[Any], SupportsBind]:
+def _checked_factory(factory: Any) -> Callable[[Any], Any]:
     if isinstance(factory, type) and issubclass(factory, Layer):
         raise TypeError(
             f"factory must be a function that makes a policy for a key, got the class {factory.__name__}, which would "

@@ -140,20 +140,26 @@ def test_permits_that_are_spent_are_not_given_anew() -> None:
         assert keyed["acme"].calm
 
 
+def taken(policy: Any, hold: str) -> Any:
+    """One of the things by which a policy can be held."""
+    match hold:
+        case "lease":
+            return policy.admit()
+        case "decorated":
+            return policy(fail)
+        case "guard":
+            return policy.guard()
+        case _:
+            return policy
+
+
 @pytest.mark.law(67)
 @pytest.mark.parametrize("hold", ["policy", "lease", "decorated", "guard"])
 def test_what_somebody_holds_is_not_forgotten(hold: str) -> None:
     """Whatever it is that is held: the policy, a lease from deep inside of it, a function it guards."""
     keyed = Keyed(lambda key: Pipeline(CircuitBreaker(trip=1)), key="key", maxsize=2)
     with sandbox():
-        policy = keyed["acme"]
-        held: Any = {
-            "policy": lambda: policy,
-            "lease": policy.admit,
-            "decorated": lambda: policy(fail),
-            "guard": policy.guard,
-        }[hold]()
-        del policy
+        held = taken(keyed["acme"], hold)
         crowd(keyed, 50)
         with suppress(OSError):
             if hold == "lease":
