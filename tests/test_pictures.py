@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from docs.pictures import (
+    adaptive_limit,
     breaker_outage,
     breaker_states,
     bulkhead_slow_dependency,
@@ -39,6 +40,13 @@ def test_every_step_of_the_table_is_drawn_and_no_other() -> None:
     assert shown.forced == VERBS
     assert set(breaker_states.PLACES) == set(State)
     assert {words.replace("\n", " ") for words in breaker_states.WORDS.values()} == {edge.cause for edge in shown.own}
+
+
+def test_an_adaptive_bulkhead_follows_what_its_service_can_do() -> None:
+    limits = adaptive_limit.experiment().limits
+    for since, until in ((30, 60), (85, 120), (145, 180)):
+        some = limits[2 * since : 2 * until]
+        assert sum(some) / len(some) == pytest.approx(adaptive_limit.capacity(since), rel=1 / 3)
 
 
 def test_a_bulkhead_keeps_workers_for_the_others() -> None:

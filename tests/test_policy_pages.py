@@ -26,6 +26,7 @@ SUBJECTS = {
     "bulkhead": resilience.Bulkhead,
     "rate-limiter": resilience.RateLimiter,
     "hedge": resilience.Hedge,
+    "adaptive-bulkhead": resilience.AdaptiveBulkhead,
     "cache": resilience.Cache,
     "adaptive-throttle": resilience.AdaptiveThrottle,
     "pipeline": resilience.Pipeline,

@@ -19,6 +19,7 @@ from opentelemetry.sdk.metrics.export import Histogram, Metric, Sum
 from opentelemetry.sdk.trace import ReadableSpan
 
 from resilience import (
+    AdaptiveBulkhead,
     AdaptiveThrottle,
     Bulkhead,
     Cache,
@@ -149,6 +150,7 @@ class Afternoon:
             Cache(60),
             AdaptiveThrottle(),
             Hedge(),
+            AdaptiveBulkhead(),
         ):
             self.try_to(policy)
         for error in (None, ValueError(), TimedOut("inner", 1), KeyboardInterrupt()):

@@ -9,6 +9,7 @@ from typing import Any
 from docs.pictures.style import DARK, LIGHT, Style, settings
 
 PICTURES = {
+    "adaptive-limit": "adaptive_limit",
     "breaker-outage": "breaker_outage",
     "breaker-states": "breaker_states",
     "bulkhead-slow-dependency": "bulkhead_slow_dependency",

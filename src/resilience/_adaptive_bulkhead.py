@@ -39,7 +39,7 @@ class AdaptiveBulkhead(Bulkhead):
     It tries a few more and a few less, all the time, and watches the good answers a second: while more calls bring more
     answers in step, it lets in more; when they only take longer, fewer. So it follows a service that gets faster or
     slower, and holds at the knee: in its tests the limit's mean stays within a third of the service's real capacity,
-    and no value strays below two fifths or above the double of it. Where the limit is never reached it stays as it
+    and no value strays below a third or above the double of it. Where the limit is never reached it stays as it
     is.
 
     Exceptions that `on` names are calls that were not answered; refusals of policies inside, what is ignored, and what

@@ -24,13 +24,13 @@ STEP = 0.05
 STRIDE = 0.15
 """By how much it moves once it has gone `SURE` rounds one way: the knee is somewhere else."""
 
-SURE = 4
+SURE = 2
 
 LEAST = 40
 """The fewest calls of which a round is made."""
 
-PER_PLACE = 10
-"""Calls for each place, of which a round is made: so many that chance hides no step."""
+PER_PLACE = 5
+"""Calls for each place, of which a round is made: so many that chance seldom hides a step."""
 
 LONGEST = 5.0
 """Seconds after which a round ends with fewer calls, but for `FEW`."""
@@ -43,10 +43,10 @@ FULL = 0.9
 MOSTLY = 0.75
 """The share of the calls of a round that have to end at the limit, for the limit to be what held them back."""
 
-MEMORY = 0.5
+MEMORY = 0.65
 """What a round counts for in the next one."""
 
-LAST = 19
+LAST = 29
 """Rounds before this one that are remembered: older ones count for less than a millionth."""
 
 HALF = 0.5
