@@ -519,6 +519,10 @@ def test_a_command_of_its_own(tmp_path: Path) -> None:
     assert done.stdout.startswith("clients_of_this_test:payments: doubtful: a retry inside a circuit breaker hides")
     assert done.stderr == ""  # nothing is said twice
     assert python("explain", "clients_of_this_test").returncode == 0
+    (tmp_path / "script_of_this_test.py").write_text("import sys\nsys.exit(0)\n")
+    done = python("lint", "script_of_this_test")
+    assert (done.returncode, done.stdout) == (2, "")  # what was not looked at is not without doubt
+    assert "raised SystemExit: 0" in done.stderr
     done = python("lint", "wrong_of_this_test")
     assert done.returncode == 2
     assert "raised ValueError: the inner timeout (2 s) can never expire" in done.stderr

@@ -138,7 +138,7 @@ def _imported(target: str, name: str) -> ModuleType:
         warnings.simplefilter("ignore", ResilienceWarning)  # what it would say of an order is told here
         try:
             return importlib.import_module(name)
-        except Exception as error:  # whatever the application's own code raises
+        except (Exception, SystemExit) as error:  # whatever the application's own code raises; an exit is no answer
             raise UsageError(f"{target}: importing {name!r} raised {type(error).__name__}: {error}") from error
 
 
