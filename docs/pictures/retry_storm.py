@@ -1,4 +1,4 @@
-"""A hundred processes retry what a stall of three seconds has made late: with a budget for it, and without."""
+"""Fifty processes retry what a stall of three seconds has made late: with a budget for it, and without."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,9 @@ from resilience.simulate import Brownout, Report, Service, lognormal, simulate
 
 SIZE = (WIDTH, 4.3)
 
-SECONDS = 60
-PROCESSES, CALLS = 100, 1_000
-WORKERS, LATENCY = 100, lognormal(0.06, 0.15)
+SECONDS = 40
+PROCESSES, CALLS = 50, 500
+WORKERS, LATENCY = 50, lognormal(0.06, 0.15)
 STALL = (10.0, 13.0)
 PATIENCE = 1.0
 
@@ -35,7 +35,7 @@ def client(budget: RetryBudget | None) -> Pipeline:
 
 
 def run(policy: Any) -> Report:
-    """A minute of it."""
+    """Forty seconds of it."""
     service = Service(WORKERS, LATENCY, brownouts=[Brownout(*STALL, slower=float("inf"))])
     return simulate(service, policy, rate=CALLS, clients=PROCESSES, seconds=SECONDS)
 
@@ -54,16 +54,16 @@ def draw(figure: Any, shown: Storm, style: Style) -> None:
     for one, colour in ((shown.unbounded, style.bad), (shown.budgeted, style.good)):
         above.stairs([tick.load for tick in one.ticks], edges, color=colour, linewidth=2, baseline=None)
         below.stairs([tick.goodput for tick in one.ticks], edges, color=colour, linewidth=2, baseline=None)
-    above.set_ylim(0, 3_600)
-    above.set_yticks([0, 1_000, 2_000, 3_000], ["0", "1,000", "2,000", "3,000"])
-    below.set_ylim(-60, 1_700)
-    below.set_yticks([0, 1_000], ["0", "1,000"])
+    above.set_ylim(0, 1_800)
+    above.set_yticks([0, 500, 1_000, 1_500], ["0", "500", "1,000", "1,500"])
+    below.set_ylim(-30, 850)
+    below.set_yticks([0, 500], ["0", "500"])
     right = {"ha": "right", "fontsize": SMALL}
-    above.text(SECONDS - 0.5, 3_060, "without a budget", va="bottom", color=style.bad, **right)
-    above.text(SECONDS - 0.5, 930, "with a RetryBudget in each", va="top", color=style.good, **right)
+    above.text(SECONDS - 0.4, 1_530, "without a budget", va="bottom", color=style.bad, **right)
+    above.text(SECONDS - 0.4, 455, "with a RetryBudget in each", va="top", color=style.good, **right)
     heading(above, "Requests a second at the service", style)
     heading(below, "Calls answered a second", style)
     figure.text(0.02, 0.985, "A service stalls for 3 s, and its callers retry", fontsize=LARGE, fontweight="bold",
                 va="top")  # fmt: skip
-    figure.text(0.02, 0.925, f"{PROCESSES} processes, {CALLS:,} calls a second; it can do about 1,500", fontsize=SMALL,
+    figure.text(0.02, 0.925, f"{PROCESSES} processes, {CALLS:,} calls a second; it can do about 750", fontsize=SMALL,
                 color=style.faint, va="top")  # fmt: skip

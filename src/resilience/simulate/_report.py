@@ -208,8 +208,11 @@ def _class_of(kind: type[BaseException]) -> str:
 def _course(name: str, values: Sequence[float]) -> str:
     shown = list(_thinned(values))
     most = max(shown, default=0.0)
-    return f"{name:<11} {sparkline(shown, most)} up to {most:,.3g}" if most < 100 else (  # noqa: PLR2004 - three digits
-        f"{name:<11} {sparkline(shown, most)} up to {most:,.0f}"
+    return (
+        f"{name:<11} {sparkline(shown, most)} up to {most:,.3g}"
+        if most < 100
+        # noqa: PLR2004 - three digits
+        else (f"{name:<11} {sparkline(shown, most)} up to {most:,.0f}")
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from .. import _checks
 from .._clock import use
 from .._events import listen, logger
+from .._fallback import fallback
 from .._live import shelve_all
 from .._pipeline import Pipeline
 from .._policy import SupportsBind, acompose
@@ -20,13 +21,16 @@ from ._ledger import Ledger
 from ._report import Report
 from ._world import START, World, WorldClock
 
+Guard = SupportsBind | fallback[Any]
+"""What can guard calls: a policy, or anything with `bind` and `abind`."""
+
 _GARBAGE = 50_000
 """Objects between two looks for garbage: calls leave next to none, and looking for it takes a quarter of the time."""
 
 
 def simulate(
     service: Callable[[], Awaitable[Any]],
-    policy: SupportsBind | Callable[[int], SupportsBind] | None = None,
+    policy: Guard | Callable[[int], Guard] | None = None,
     *,
     rate: float | Callable[[float], float] | None = None,
     think: _checks.Seconds | None = None,
@@ -91,12 +95,13 @@ def simulate(
             world.run(START + lasts)
             return ledger.report()
         finally:
+            del everybody
             for caller in list(ledger.running):
                 caller.close()
-            del everybody
+            world.end()
 
 
-Make = Callable[[int], SupportsBind]
+Make = Callable[[int], Guard]
 Arrive = Callable[[World, Ledger, Sequence[Call]], object]
 
 
@@ -118,10 +123,10 @@ def _crowd(world: World, ledger: Ledger, calls: Sequence[Call], think: float) ->
     return [Client(world, ledger, call, think, random) for call in calls]
 
 
-def _policies(policy: SupportsBind | Make | None) -> Make:
+def _policies(policy: Guard | Make | None) -> Make:
     if policy is None:
         policy = Pipeline()
-    if isinstance(policy, SupportsBind):
+    if isinstance(policy, SupportsBind | fallback):
         one = policy
         return lambda _: one
     if not callable(policy):

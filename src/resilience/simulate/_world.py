@@ -73,7 +73,7 @@ class World(asyncio.AbstractEventLoop):
 
     def stream(self) -> Callable[[], float]:
         """A source of chance of its own, so that who draws more from one does not change what others draw."""
-        return random.Random(f"{self._seed}/{next(self._streams)}").random  # noqa: S311, TID251 - seeded, as it must be
+        return random.Random(f"{self._seed}/{next(self._streams)}").random  # noqa: S311 - seeded, as it must be
 
     # Time
 
@@ -107,13 +107,24 @@ class World(asyncio.AbstractEventLoop):
             if sleeper.turn == turn:
                 self._now = when
                 sleeper.wake()
-            while ready:
-                handle = ready.popleft()
-                if not handle.cancelled():
-                    handle._run()
+            if ready:
+                self._settle()
         self._now = until
         if self._problem is not None:
             raise self._problem
+
+    def end(self) -> None:
+        """No time passes any more: what runs in tasks beside the callers is cancelled."""
+        for task in asyncio.all_tasks(self):
+            task.cancel()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Do all that is to be done now."""
+        while self._ready:
+            handle = self._ready.popleft()
+            if not handle.cancelled():
+                handle._run()
 
     # What else a clock does
 
@@ -257,6 +268,7 @@ class Caller:
     """
 
     _cancels = 0  # not in `__init__`: most calls are never cancelled, and never wait for a future
+    _message: tuple[object, ...] = ()
     _must_cancel = False  # these two have the names that asyncio's tasks have: anyio reads them
     _fut_waiter: "asyncio.Future[Any] | None" = None
 
@@ -322,15 +334,22 @@ class Caller:
         self.wake()
 
     def close(self) -> None:
-        """The simulation is over, and this call is not."""
+        """The simulation is over, and this call is not; what it raises now, nobody is there to hear."""
         self.turn = 0
-        self._context.run(self._call.close)
+        _enter(self._world, self)
+        try:
+            self._context.run(self._call.close)
+        except Exception:  # noqa: BLE001 - see above
+            pass
+        finally:
+            _leave(self._world, self)
 
     # What a task can do
 
     def cancel(self, msg: object = None) -> bool:
         """See `asyncio.Task.cancel`."""
         self._cancels += 1
+        self._message = () if msg is None else (msg,)
         if self._world.current is self:
             self._must_cancel = True
         else:
@@ -339,13 +358,13 @@ class Caller:
 
     def _interrupt(self) -> None:
         if self._fut_waiter is not None:
-            self._fut_waiter.cancel()
+            self._fut_waiter.cancel(*self._message)
         elif self.turn:
             self.turn = 0
             self._world.call_soon(self._throw)
 
     def _throw(self) -> None:
-        self.step(self._call.throw, asyncio.CancelledError())
+        self.step(self._call.throw, asyncio.CancelledError(*self._message))
 
     def uncancel(self) -> int:
         """See `asyncio.Task.uncancel`."""
