@@ -24,13 +24,13 @@ from resilience import (
     TimedOut,
     fallback,
     listen,
+    record,
     retry,
     timeout,
 )
 from resilience._backtest import NoReplay, backtest
 from resilience._clock import clock
 from resilience._core.replay import NEAR, NEIGHBOURS, Attempt, Call, Ended, Latency, Traffic, compare, latency
-from resilience import record
 from resilience._traffic_file import read
 from resilience.cli import main
 from resilience.http import unhealthy

@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from resilience import Pipeline, fallback, policies, retry
-from resilience._chaos import Chaos, ChaosStats, Injected
+from resilience import Chaos, ChaosStats, Pipeline, fallback, policies, retry
 from resilience.errors import ResilienceWarning, TimedOut
+from resilience.events import Injected
 from resilience.testing import sandbox
 from tests.retry_doors import Heard, Passing
 from tests.sdk import Sdk, forget_providers

@@ -11,6 +11,8 @@ from resilience import (
     Bulkhead,
     CircuitBreaker,
     FailureRate,
+    Keyed,
+    KeyedStats,
     Pipeline,
     Rate,
     RateLimiter,
@@ -20,7 +22,6 @@ from resilience import (
     retry,
     timeout,
 )
-from resilience._keyed import Keyed, KeyedStats
 from resilience.errors import BulkheadFull, CircuitOpen, ResilienceWarning
 from resilience.testing import sandbox
 
@@ -183,8 +184,9 @@ def test_in_a_pipeline() -> None:
     with sandbox():
         with pytest.raises(ConnectionError):
             deliver("acme")
-        with pytest.raises(CircuitOpen):
+        with pytest.raises(CircuitOpen) as caught:
             deliver("acme")
+        assert caught.value.policy == "piped"
         assert tenants["acme"].state == "open"
         assert tenants["umbrella"].state == "closed"
     assert "keyed: a policy for each tenant, up to 10,000 of them" in str(pipeline.explain())

@@ -27,6 +27,8 @@ SUBJECTS = {
     "rate-limiter": resilience.RateLimiter,
     "hedge": resilience.Hedge,
     "adaptive-bulkhead": resilience.AdaptiveBulkhead,
+    "chaos": resilience.Chaos,
+    "keyed": resilience.Keyed,
     "cache": resilience.Cache,
     "adaptive-throttle": resilience.AdaptiveThrottle,
     "pipeline": resilience.Pipeline,

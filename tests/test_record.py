@@ -26,6 +26,7 @@ from resilience import (
     events,
     fallback,
     listen,
+    record,
     retry,
     timeout,
 )
@@ -33,7 +34,6 @@ from resilience import _events as inside_events
 from resilience._clock import clock
 from resilience._core.replay import Call, Turn
 from resilience._pipeline import FallbackPipeline
-from resilience import record
 from resilience._traffic_file import NoRecording, read
 from resilience.testing import sandbox
 from resilience.testing._virtual import VirtualClock

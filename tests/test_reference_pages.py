@@ -14,7 +14,9 @@ MODULES = [
     "resilience.errors",
     "resilience.events",
     "resilience.http",
+    "resilience.presets",
     "resilience.saga",
+    "resilience.simulate",
     "resilience.testing",
 ]
 

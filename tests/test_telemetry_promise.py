@@ -23,8 +23,10 @@ from resilience import (
     AdaptiveThrottle,
     Bulkhead,
     Cache,
+    Chaos,
     CircuitBreaker,
     Hedge,
+    Keyed,
     Pipeline,
     Policy,
     RateLimiter,
@@ -151,10 +153,18 @@ class Afternoon:
             AdaptiveThrottle(),
             Hedge(),
             AdaptiveBulkhead(),
+            Chaos(rate=1.0, latency=1),
+            Keyed(lambda _: Pipeline(), key=lambda: "one"),
         ):
             self.try_to(policy)
         for error in (None, ValueError(), TimedOut("inner", 1), KeyboardInterrupt()):
             self.try_to(Pipeline(retry(on=ValueError, wait=0, attempts=2)), error)
+        self.keyed = Keyed(lambda _: Bulkhead(1), key=lambda: "one", name="by key")
+        self.try_to(self.keyed)
+        for options in ({"fault": OSError}, {"result": "plain"}, {"latency": 1}):
+            with Chaos(rate=1.0, **options) as self.chaos:
+                self.try_to(Pipeline(retry(on=OSError, attempts=2, wait=0), self.chaos))
+                self.try_to(Pipeline(self.chaos))
         self.try_to(fallback("answer", on=OSError), OSError())
 
     def states(self) -> None:

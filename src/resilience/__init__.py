@@ -16,7 +16,8 @@ holds state that its callers share, and is made once: `CircuitBreaker`, `Bulkhea
     async def charge(order: Order) -> Receipt: ...
 
 More: `resilience.saga` (classes whose steps survive a crash at any line), `resilience.http` (which answers are worth
-another try), `resilience.testing` (a virtual clock for tests), `resilience.events` (what `listen` hears).
+another try), `resilience.presets` (pipelines to begin with), `resilience.testing` (a virtual clock for tests),
+`resilience.simulate` (the same policies before thousands of clients), `resilience.events` (what `listen` hears).
 """
 
 from importlib import import_module
@@ -30,10 +31,12 @@ from ._breaking import BreakerStats
 from ._budget import BudgetStats, RetryBudget
 from ._bulkhead import Bulkhead, BulkheadStats
 from ._cache import Cache, CacheStats
+from ._chaos import Chaos, ChaosRate, ChaosStats
 from ._deadline import deadline
 from ._events import Event, listen
 from ._fallback import fallback
 from ._hedge import Hedge, HedgeStats
+from ._keyed import Keyed, KeyedStats
 from ._lease import Guard, Lease
 from ._pipeline import Pipeline
 from ._policy import Policy, SupportsBind
@@ -61,7 +64,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from . import http, saga, testing
+    from . import http, presets, saga, simulate, testing
 
 __all__ = [
     "AdaptiveBulkhead",
@@ -76,6 +79,9 @@ __all__ = [
     "BulkheadStats",
     "Cache",
     "CacheStats",
+    "Chaos",
+    "ChaosRate",
+    "ChaosStats",
     "CircuitBreaker",
     "CircuitOpen",
     "Entry",
@@ -84,6 +90,8 @@ __all__ = [
     "Guard",
     "Hedge",
     "HedgeStats",
+    "Keyed",
+    "KeyedStats",
     "Lease",
     "MemoryStore",
     "OutOfTime",
@@ -93,10 +101,10 @@ __all__ = [
     "RateLimited",
     "RateLimiter",
     "RateLimiterStats",
+    "RecordStats",
     "Rejected",
     "ResilienceError",
     "ResilienceWarning",
-    "RecordStats",
     "RetryBudget",
     "SlowRate",
     "Store",
@@ -112,18 +120,20 @@ __all__ = [
     "http",
     "listen",
     "policies",
+    "presets",
     "priority",
     "record",
     "remaining",
     "retry",
     "saga",
+    "simulate",
     "testing",
     "timeout",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Load `http`, `saga` and `testing` with their first use: most processes need one of them at most."""
-    if name in ("http", "saga", "testing"):
+    """Load these with their first use: most processes need one of them at most."""
+    if name in ("http", "presets", "saga", "simulate", "testing"):
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,7 +21,7 @@ from typing import Any, Self, cast
 from . import _checks, _live, _totals
 from ._clock import clock
 from ._core.windows import peek
-from ._events import Event, emit, logger
+from ._events import Injected, emit, logger
 from ._metrics import POLICY_NAME, Instrument, declare
 from ._policy import Shared
 from ._standing_in import stands_in
@@ -39,21 +39,6 @@ INJECTED = "resilience.chaos.injected"
 
 _KINDS = ("fault", "latency", "result")
 _UNTOUCHED = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Injected(Event):
-    """A `Chaos` broke a call.
-
-    Attributes:
-        kind: "fault", "result", or "latency" where that is all.
-        latency: How many seconds it delayed the call by.
-        error: What it raised; `None`: nothing.
-    """
-
-    kind: str
-    latency: float
-    error: Exception | None
 
 
 @dataclass(frozen=True, slots=True)

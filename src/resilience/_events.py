@@ -199,6 +199,21 @@ class Hedged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Injected(Event):
+    """A `Chaos` broke a call.
+
+    Attributes:
+        kind: "fault", "result", or "latency" where that is all.
+        latency: How many seconds it delayed the call by.
+        error: What it raised; `None`: nothing.
+    """
+
+    kind: str
+    latency: float
+    error: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
 class ServedStale(Event):
     """A cache answered with a value that is older than its `ttl`.
 

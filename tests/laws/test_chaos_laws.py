@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience import Cache, CircuitBreaker, Pipeline, TimedOut, deadline, retry, timeout
-from resilience._chaos import Chaos, Injected, _roll
+from resilience import Cache, Chaos, CircuitBreaker, Pipeline, TimedOut, deadline, retry, timeout
+from resilience._chaos import _roll
 from resilience._clock import clock
+from resilience.events import Injected
 from resilience.testing import sandbox
 from tests.crowd import beside
 from tests.doors import FUNCTION_DOORS, SYNC_DOORS, Work

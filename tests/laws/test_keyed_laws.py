@@ -14,9 +14,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from resilience import Bulkhead, CircuitBreaker, FailureRate, Pipeline, RateLimiter, RetryBudget, retry
+from resilience import Bulkhead, CircuitBreaker, FailureRate, Keyed, Pipeline, RateLimiter, RetryBudget, retry
 from resilience._core.keyring import LOOKS, Keyring
-from resilience._keyed import Keyed
+from resilience._policy import Policy, Shared
+from resilience._traits import Role, Traits
 from resilience.errors import BulkheadFull, CircuitOpen, RateLimited, Rejected
 from resilience.testing import sandbox
 from tests.crowd import threads
@@ -177,6 +178,178 @@ def test_what_somebody_holds_is_not_forgotten(hold: str) -> None:
             keyed["acme"].admit()
 
 
+@pytest.mark.law(67)
+def test_what_a_call_leaves_behind_as_it_ends_is_seen() -> None:
+    """Whether it is calm is asked once more when nobody can change it: a call may have failed since, and be gone."""
+
+    class Failing(retry):
+        asked = 0
+
+        @property
+        def calm(self) -> bool:
+            self.asked += 1
+            return self.asked == 1
+
+    keyed = Keyed(lambda key: Failing(on=OSError), key="key", maxsize=1)
+    keyed["acme"]
+    keyed["umbrella"]
+    assert keyed["acme"].asked > 1
+
+
+@pytest.mark.law(9, 67)
+def test_one_that_cannot_say_whether_it_is_calm_is_kept() -> None:
+    class Broken(retry):
+        broken = True
+
+        @property
+        def calm(self) -> bool:
+            if self.broken:
+                raise ZeroDivisionError
+            return True
+
+    keyed = Keyed(lambda key: Broken(on=OSError), key="key", maxsize=1)
+    keyed["acme"]
+    with pytest.raises(ZeroDivisionError):
+        keyed["umbrella"]
+    keyed["acme"].broken = False
+    keyed["umbrella"]
+    assert list(keyed.ring.entries) == ["umbrella"]
+
+
+class Loose(Policy):
+    """A policy of a user's own, whose shells refer to its counts and not to itself."""
+
+    kind = "loose"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[BaseException] = []
+
+    @property
+    def calm(self) -> bool:
+        return not self.failures
+
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        failures = self.failures
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return fn(*args, **kwargs)
+            except OSError as error:
+                failures.append(error.with_traceback(None))
+                raise
+
+        return call
+
+    def abind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        failures = self.failures
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await fn(*args, **kwargs)
+            except OSError as error:
+                failures.append(error.with_traceback(None))
+                raise
+
+        return call
+
+    def traits(self) -> Traits:
+        return Traits(Role.CUSTOM, "loose")
+
+
+@function_doors
+@pytest.mark.law(67)
+def test_a_call_is_not_parted_from_a_policy_that_its_shell_does_not_refer_to(door: Door) -> None:
+    current = Current()
+    keyed = Keyed(lambda key: Loose(), key=current, maxsize=2)
+
+    def fail_late() -> None:
+        crowd(keyed, 20)
+        fail()
+
+    with suppress(OSError):
+        through(door, keyed, current, "acme", fail_late)
+    assert len(keyed["acme"].failures) == 1
+
+
+class Mute(Shared):
+    """One that holds state and does not say whether it is calm."""
+
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        return fn
+
+    def abind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        return fn
+
+    def traits(self) -> Traits:
+        return Traits(Role.CUSTOM, "mute")
+
+
+@pytest.mark.law(67)
+def test_what_does_not_say_that_it_is_calm_is_kept() -> None:
+    keyed = Keyed(lambda key: Mute() if key == "acme" else CircuitBreaker(), key="key", maxsize=2)
+    keyed["acme"]
+    crowd(keyed, 20)
+    assert "acme" in keyed.ring.entries
+
+
+@pytest.mark.law(21)
+@pytest.mark.parametrize("policy", [lambda: RateLimiter(1), lambda: RateLimiter(1, max_wait=0.1), lambda: Bulkhead(1)])
+def test_a_refusal_that_is_over_holds_nothing(policy: Callable[[], Any]) -> None:
+    """Nor is it left to the garbage collector."""
+    keyed = Keyed(lambda key: policy(), key="key", maxsize=1)
+
+    def again(key: str) -> None:
+        with suppress(Rejected):
+            for _ in range(2):
+                keyed.call(lambda key: keyed["acme"].admit(), key)
+
+    gc.disable()
+    try:
+        with sandbox() as time:
+            again("acme")
+            time.advance(5)
+            gc_free = [bool(keyed[key]) and list(keyed.ring.entries) == [key] for key in ("umbrella", "acme")]
+            assert gc_free == [True, True]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.law(9)
+def test_a_factory_runs_under_no_lock() -> None:
+    def factory(key: str) -> CircuitBreaker:
+        if key == "slow":
+            other = threading.Thread(target=lambda: keyed["other"], daemon=True)
+            other.start()
+            other.join(10)
+            assert not other.is_alive()
+        return CircuitBreaker()
+
+    keyed = Keyed(factory, key="key")
+    keyed["slow"]
+    assert set(keyed.ring.entries) == {"slow", "other"}
+
+
+@pytest.mark.law(24)
+def test_a_forked_child_does_not_wait_for_a_lock_of_its_parent() -> None:
+    keyed, _ = breakers()
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with keyed._lock:
+            held.set()
+            done.wait()
+
+    with threads(hold) as made:
+        made[0].start()
+        held.wait()
+        before = keyed._lock
+        keyed._after_fork()
+        got = keyed._lock is not before and keyed["acme"]
+        done.set()
+    assert got
+
+
 @every_backend
 @pytest.mark.law(67)
 def test_tasks_under_way_keep_their_policy(backend: str) -> None:
@@ -263,17 +436,18 @@ def test_all_that_is_kept_is_bounded_and_the_others_share() -> None:
 
 @pytest.mark.law(21)
 def test_one_that_is_asked_for_again_and_again_stays() -> None:
-    keyed, current = breakers(maxsize=8)
-    call = keyed(nothing)
-    current.key = "regular"
-    call()
-    made = keyed.ring.entries["regular"]
+    made = Counter[Any]()
+
+    def factory(key: Any) -> CircuitBreaker:
+        made[key] += 1
+        return CircuitBreaker()
+
+    call = Keyed(factory, key="key", maxsize=8)(lambda key: None)
     for key in range(100):
-        current.key = key
-        call()
-        current.key = "regular"
-        call()
-    assert keyed.ring.entries["regular"] is made
+        call("regular")
+        call(key)
+    assert made["regular"] == 1
+    assert made.total() == 101
 
 
 @pytest.mark.law(24)
@@ -369,12 +543,14 @@ def test_no_key_is_on_any_metric_however_many_there_are() -> None:
                 for value in dict(point.attributes or {}).values()
             }
             usage = sdk.points("resilience.keyed.usage")
+            limit = sdk.points("resilience.bulkhead.limit")
     finally:
         forget_providers()
     names = {span.name for span in sdk.spans}
     assert "tenants" in values
     assert not any("tenant-" in value for value in values | names)
     assert usage[facts(policy="tenants")] == 50
+    assert limit[facts(policy="tenants")] == 50 * 2
 
 
 @pytest.mark.law(21)
@@ -484,3 +660,4 @@ def test_the_ring_looks_at_few_and_comes_to_all() -> None:
         rounds += 1
         assert len(looks) <= rounds * LOOKS
     assert looks == list(range(100))
+    assert rounds == 100 // LOOKS
