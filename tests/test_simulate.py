@@ -1,4 +1,4 @@
-"""The simulator: its world is as asyncio's, its service as the textbook's, and its figures are the same in every run."""
+"""The simulator: its world is as asyncio's, its service as the textbook's, its figures the same in every run."""
 
 import asyncio
 import gc
@@ -433,5 +433,3 @@ def test_a_cold_cache_stays_cold_until_somebody_bounds_what_waits() -> None:
 def test_jitter_takes_a_fleet_out_of_step() -> None:
     shown = breaker_fleet.experiment()
     assert max(breaker_fleet.probes(shown.in_step)) > 5 * max(breaker_fleet.probes(shown.jittered))
-
-

@@ -42,13 +42,13 @@ class Arrivals:
     def wake(self) -> None:
         """Here is one."""
         world, ledger, random = self._world, self._ledger, self._random
-        rate = self._even or self._rate(world._now - START)
+        rate = self._even or self._rate(world.moment - START)
         if rate > 0.0:
             caller = Caller(world, self._calls[int(random() * self._clients)](), ledger.ended)
             ledger.calls += 1
             ledger.running[caller] = None
             caller.wake()
-        world.at(world._now - log(1.0 - random()) / rate if rate > 0.0 else world._now + _GLANCE, self)
+        world.at(world.moment - log(1.0 - random()) / rate if rate > 0.0 else world.moment + _GLANCE, self)
 
 
 class Client:
@@ -86,4 +86,4 @@ class Client:
         self._ponder()
 
     def _ponder(self) -> None:
-        self._world.at(self._world._now - log(1.0 - self._random()) * self._think, self)
+        self._world.at(self._world.moment - log(1.0 - self._random()) * self._think, self)

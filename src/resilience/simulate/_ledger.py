@@ -46,7 +46,7 @@ class Ledger:
         """A call has ended."""
         del self.running[caller]
         if error is None:
-            self._latencies.append(self._world._now - caller.began)
+            self._latencies.append(self._world.moment - caller.began)
         else:
             self._errors[type(error)] += 1
 

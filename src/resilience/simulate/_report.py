@@ -13,6 +13,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
 """Characters of a course in time."""
 
+_THREE_DIGITS = 100
+
 _SHOWN = (0.5, 0.9, 0.99, 0.999)
 
 
@@ -133,8 +135,8 @@ class Report:
     def recovery(self, since: float, *, success: float = 0.95) -> float | None:
         """How long it took until all was well for good.
 
-        Well is a tick in which at least a share `success` of the calls that ended were answered; for good, if so are all
-        after it, to the end.
+        Well is a tick in which at least a share `success` of the calls that ended were answered; for good, if so are
+        all after it, to the end.
 
         Args:
             since: When the trouble was over, in seconds since the start.
@@ -208,12 +210,7 @@ def _class_of(kind: type[BaseException]) -> str:
 def _course(name: str, values: Sequence[float]) -> str:
     shown = list(_thinned(values))
     most = max(shown, default=0.0)
-    return (
-        f"{name:<11} {sparkline(shown, most)} up to {most:,.3g}"
-        if most < 100
-        # noqa: PLR2004 - three digits
-        else (f"{name:<11} {sparkline(shown, most)} up to {most:,.0f}")
-    )
+    return f"{name:<11} {sparkline(shown, most)} up to {f'{most:.3g}' if most < _THREE_DIGITS else f'{most:,.0f}'}"
 
 
 def _thinned(values: Sequence[float]) -> Iterable[float]:

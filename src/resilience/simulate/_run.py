@@ -165,10 +165,11 @@ class _Bare:
         return call
 
 
-def _layers(policy: object) -> tuple[SupportsBind, ...]:
+def _layers(policy: Any) -> tuple[SupportsBind, ...]:
     with warnings.catch_warnings():  # what is doubtful in it was said when it was made
         warnings.simplefilter("ignore", ResilienceWarning)
-        return Pipeline(policy).layers()
+        pipeline: Pipeline = Pipeline(policy)
+        return pipeline.layers()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ them queue on futures and start rivals in tasks beside them, and know no differe
 
 import asyncio
 import logging
-import random
+import random  # noqa: TID251 - chance from a seed, as in a sandbox
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -19,7 +19,7 @@ from contextvars import Context, copy_context
 from heapq import heappop, heappush
 from itertools import count
 from types import coroutine
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .._clock import CancelScope, clock
 
@@ -29,7 +29,12 @@ START = 1_000.0
 _WALL_START = 1_800_000_000.0
 """A moment in January 2027."""
 
-_enter, _leave = asyncio._enter_task, asyncio._leave_task  # type: ignore[attr-defined]  # documented, and not in the stubs
+# Not as a type: of an event loop's sixty methods, a call that does nothing but wait needs a dozen.
+_Loop = object if TYPE_CHECKING else asyncio.AbstractEventLoop
+
+# Documented for tasks that are not asyncio's.
+_enter: Callable[[Any, Any], None] = asyncio._enter_task
+_leave: Callable[[Any, Any], None] = asyncio._leave_task
 
 
 class Sleeper(Protocol):
@@ -47,7 +52,7 @@ class Sleeper(Protocol):
         ...
 
 
-class World(asyncio.AbstractEventLoop):
+class World(_Loop):
     """Virtual time, chance from a seed, and everybody who waits for either.
 
     It is a `Clock` for the policies and an event loop for their tasks.
@@ -56,15 +61,18 @@ class World(asyncio.AbstractEventLoop):
         seed: Seeds all chance; the same seed gives the same run.
 
     Attributes:
+        moment: What time it is.
         current: The caller that runs now, if any.
+        heap: Who sleeps until when, and by which turn.
+        turns: Numbers the entries in it.
     """
 
     def __init__(self, seed: int) -> None:
-        self._now = START
+        self.moment = START
         self._seed = seed
         self._streams = count(1)
-        self._heap: list[tuple[float, int, Sleeper]] = []
-        self._turns = count(1)
+        self.heap: list[tuple[float, int, Sleeper]] = []
+        self.turns = count(1)
         self._ready: deque[asyncio.Handle] = deque()
         self._problem: BaseException | None = None
         self.current: Caller | None = None
@@ -80,11 +88,11 @@ class World(asyncio.AbstractEventLoop):
     @property
     def elapsed(self) -> float:
         """Virtual seconds since the beginning."""
-        return self._now - START
+        return self.moment - START
 
     def now(self) -> float:
         """See `Clock.now`."""
-        return self._now
+        return self.moment
 
     def wall(self) -> float:
         """See `Clock.wall`."""
@@ -92,8 +100,8 @@ class World(asyncio.AbstractEventLoop):
 
     def at(self, when: float, sleeper: Sleeper) -> None:
         """Wake a sleeper then."""
-        turn = sleeper.turn = next(self._turns)
-        heappush(self._heap, (when, turn, sleeper))
+        turn = sleeper.turn = next(self.turns)
+        heappush(self.heap, (when, turn, sleeper))
 
     def run(self, until: float) -> None:
         """Let time pass until then.
@@ -101,21 +109,21 @@ class World(asyncio.AbstractEventLoop):
         Raises:
             BaseException: What a callback has raised: the simulation is of no worth then.
         """
-        heap, ready, pop = self._heap, self._ready, heappop
+        heap, ready, pop = self.heap, self._ready, heappop
         while heap and heap[0][0] <= until and self._problem is None:
             when, turn, sleeper = pop(heap)
             if sleeper.turn == turn:
-                self._now = when
+                self.moment = when
                 sleeper.wake()
             if ready:
                 self._settle()
-        self._now = until
+        self.moment = until
         if self._problem is not None:
             raise self._problem
 
     def end(self) -> None:
         """No time passes any more: what runs in tasks beside the callers is cancelled."""
-        for task in asyncio.all_tasks(self):
+        for task in asyncio.all_tasks(cast("Any", self)):
             task.cancel()
         self._settle()
 
@@ -163,11 +171,11 @@ class World(asyncio.AbstractEventLoop):
 
     def time(self) -> float:
         """The loop's own time is the same."""
-        return self._now
+        return self.moment
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
         """Call it before time goes on."""
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = asyncio.Handle(callback, args, cast("Any", self), context)
         self._ready.append(handle)
         return handle
 
@@ -181,23 +189,26 @@ class World(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> "Timer":
         """Call it then."""
-        timer = Timer(when, callback, args, self, context)
-        self.at(max(when, self._now), timer)
+        timer = Timer(when, callback, args, cast("Any", self), context)
+        self.at(max(when, self.moment), timer)
         return timer
 
-    def call_later(  # type: ignore[override]  # a clock's is `(loop, seconds, function)`, see `ClockOf`
+    def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> "Timer":
         """Call it later."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        return self.call_at(self.moment + delay, callback, *args, context=context)
 
     def create_future(self) -> "asyncio.Future[Any]":
         """A future of asyncio's."""
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=cast("Any", self))
 
-    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> "asyncio.Task[Any]":  # type: ignore[override]
+    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> "asyncio.Task[Any]":
         """A task of asyncio's, beside the callers: a hedge's second attempt, say."""
-        return asyncio.Task(coro, loop=self, **options)
+        return asyncio.Task(coro, loop=cast("Any", self), **options)
+
+    def get_task_factory(self) -> None:
+        """None."""
 
     def get_debug(self) -> bool:
         """No."""
@@ -282,7 +293,7 @@ class Caller:
         self._call = call
         self._ended = ended
         self._context = world.context.copy()
-        self.began = world._now
+        self.began = world.moment
         self.turn = 0
 
     def wake(self) -> None:
@@ -311,8 +322,8 @@ class Caller:
         if wish is self:
             return
         if type(wish) is float:  # it is `World.at`, without the call
-            turn = self.turn = next(world._turns)
-            heappush(world._heap, (world._now + wish if wish > 0.0 else world._now, turn, self))
+            turn = self.turn = next(world.turns)
+            heappush(world.heap, (world.moment + wish if wish > 0.0 else world.moment, turn, self))
         else:
             self._wait(wish)
         if self._must_cancel:
@@ -322,7 +333,7 @@ class Caller:
     def _wait(self, wish: object) -> None:
         """Wait for a future, as tasks do; nothing at all lets others go first."""
         if wish is None:
-            self._world.at(self._world._now, self)
+            self._world.at(self._world.moment, self)
             return
         future = cast("asyncio.Future[Any]", wish)
         future._asyncio_future_blocking = False
@@ -339,7 +350,7 @@ class Caller:
         _enter(self._world, self)
         try:
             self._context.run(self._call.close)
-        except Exception:  # noqa: BLE001 - see above
+        except Exception:  # noqa: BLE001, S110 - see above
             pass
         finally:
             _leave(self._world, self)
