@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from benchmarks.units import answer, passthrough
-from resilience import CircuitBreaker
-from resilience._keyed import Keyed
+from resilience import CircuitBreaker, Keyed
 
 MILLION = 1_000_000
 ROUNDS = 15

@@ -189,8 +189,7 @@ class Keyed(Shared):
 
     def _ready(self, key: Hashable, make: _Make) -> "tuple[_Member, Any]":
         """All but the usual: a key that has no policy, or whose policy was not asked to guard this function."""
-        member = self._find(key)
-        member.asked = True
+        member = self._find(key)  # not `asked` yet: a key that never comes again goes before one that does
         return member, member.shells.get(make) or member.shell(make)
 
     def _find(self, key: Hashable) -> "_Member":
@@ -242,9 +241,13 @@ class Keyed(Shared):
 
     def _let_go(self, key: Hashable) -> None:
         """Forget a key, unless its policy has something to remember or is in use."""
-        member = self.ring.entries.pop(key)
-        if not (member.calm and member.free() and member.calm):
-            self.ring.entries[key] = member
+        entries, gone = self.ring.entries, False
+        member = entries.pop(key)
+        try:
+            gone = member.calm and member.free() and member.calm
+        finally:
+            if not gone:
+                entries[key] = member
 
     def _shelve(self) -> Callable[[], None]:
         with self._lock:
@@ -349,7 +352,7 @@ def key_of_call(
 
 
 def _checked_factory(factory: Any) -> Callable[[Any], Any]:
-    if isinstance(factory, type) and issubclass(factory, Layer):
+    if inspect.isclass(factory):
         raise TypeError(
             f"factory must be a function that makes a policy for a key, got the class {factory.__name__}, which would "
             f"be given the key for an option; write factory=lambda key: {factory.__name__}(...)"
@@ -371,8 +374,7 @@ def _checked_key(key: object) -> str | Callable[..., Hashable]:
     return key
 
 
-def _readings() -> list[Reading]:
-    """The keys of each `Keyed` there is."""
+def _usage() -> list[Reading]:
     return [(len(one.ring.entries), {POLICY_NAME: one.label}) for one in _live.living("keyed")]
 
 
@@ -383,7 +385,7 @@ declare(
         "{key}",
         "Keys with a policy of their own",
         (POLICY_NAME,),
-        _readings,
+        _usage,
     )
 )
 declare(
