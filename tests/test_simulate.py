@@ -26,9 +26,10 @@ from resilience import (
 from resilience._clock import clock
 from resilience._policy import acompose
 from resilience.simulate import Brownout, LookAside, Service, exponential, lognormal, simulate
+from resilience.simulate._loop import START
 from resilience.simulate._report import quantile_of, sparkline
 from resilience.simulate._run import _living_in
-from resilience.simulate._world import START, Caller, World
+from resilience.simulate._world import Caller, World
 from resilience.testing import sandbox
 
 ARRIVALS = [0.0, 0.013, 0.031, 0.047, 0.3, 0.311, 0.37, 0.61, 1.27, 1.33, 1.41, 2.9, 2.93, 3.17]

@@ -5,7 +5,8 @@ from math import log
 from typing import Any
 
 from ._ledger import Ledger
-from ._world import START, Caller, World
+from ._loop import START
+from ._world import Caller, World
 
 _GLANCE = 0.01
 """Seconds between two looks at a rate that is 0."""

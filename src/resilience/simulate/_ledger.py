@@ -4,8 +4,9 @@ from array import array
 from collections import Counter
 from typing import NamedTuple
 
+from ._loop import START
 from ._report import Report, Tick, count_of, quantile_of
-from ._world import START, Caller, World
+from ._world import Caller, World
 
 
 class _Look(NamedTuple):

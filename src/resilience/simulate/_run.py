@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from .. import _checks
 from .._clock import use
@@ -18,8 +18,9 @@ from .._policy import SupportsBind, acompose
 from ..errors import ResilienceWarning
 from ._clients import Arrivals, Call, Client
 from ._ledger import Ledger
+from ._loop import START
 from ._report import Report
-from ._world import START, World, WorldClock
+from ._world import World, WorldClock
 
 Guard = SupportsBind | fallback[Any]
 """What can guard calls: a policy, or anything with `bind` and `abind`."""
@@ -179,7 +180,7 @@ def _living_in(world: World) -> Generator[World]:
     listeners, ears._listeners = ears._listeners, ()
     disabled, logger.disabled = logger.disabled, True
     loop = asyncio._get_running_loop()
-    asyncio._set_running_loop(world)
+    asyncio._set_running_loop(cast("Any", world))
     put_clock_back = use(WorldClock(world))
     put_states_back = shelve_all()
     thresholds = gc.get_threshold()

@@ -1,4 +1,4 @@
-"""The world of a simulation: virtual time, a heap of those who sleep, and a loop that wakes them in order.
+"""The world of a simulation: virtual time, chance, and callers that are stepped without an event loop's ado.
 
 An event loop costs some ten microseconds a call. Most of what a simulated call does is to sleep, so here a `Caller`
 steps the coroutine of a call by itself: `clock.asleep` hands it the seconds, and it lies down in the heap until then.
@@ -10,71 +10,42 @@ them queue on futures and start rivals in tasks beside them, and know no differe
 """
 
 import asyncio
-import logging
 import random  # noqa: TID251 - chance from a seed, as in a sandbox
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextvars import Context, copy_context
-from heapq import heappop, heappush
+from contextvars import copy_context
+from heapq import heappush
 from itertools import count
 from types import coroutine
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, cast
 
 from .._clock import CancelScope, clock
-
-START = 1_000.0
-"""Not zero, so that no code can mistake the first moment for 'never'."""
+from ._loop import Loop
 
 _WALL_START = 1_800_000_000.0
 """A moment in January 2027."""
-
-# Not as a type: of an event loop's sixty methods, a call that does nothing but wait needs a dozen.
-_Loop = object if TYPE_CHECKING else asyncio.AbstractEventLoop
-
 # Documented for tasks that are not asyncio's.
 _enter: Callable[[Any, Any], None] = asyncio._enter_task
 _leave: Callable[[Any, Any], None] = asyncio._leave_task
 
 
-class Sleeper(Protocol):
-    """Whoever lies in the heap.
-
-    Attributes:
-        turn: The number of the entry it lies there by; it can lie in one place only. Any other number, and it is not
-            woken.
-    """
-
-    turn: int
-
-    def wake(self) -> None:
-        """Its time has come."""
-        ...
-
-
-class World(_Loop):
+class World(Loop):
     """Virtual time, chance from a seed, and everybody who waits for either.
 
-    It is a `Clock` for the policies and an event loop for their tasks.
+    It is a `Clock` for the policies, see `WorldClock`, and an event loop for their tasks.
 
     Args:
         seed: Seeds all chance; the same seed gives the same run.
 
     Attributes:
-        moment: What time it is.
         current: The caller that runs now, if any.
-        heap: Who sleeps until when, and by which turn.
-        turns: Numbers the entries in it.
+        context: What the context of each caller is a copy of.
     """
 
     def __init__(self, seed: int) -> None:
-        self.moment = START
+        super().__init__()
         self._seed = seed
         self._streams = count(1)
-        self.heap: list[tuple[float, int, Sleeper]] = []
-        self.turns = count(1)
-        self._ready: deque[asyncio.Handle] = deque()
-        self._problem: BaseException | None = None
         self.current: Caller | None = None
         self.context = copy_context()
         self.random: Callable[[], float] = self.stream()
@@ -83,58 +54,9 @@ class World(_Loop):
         """A source of chance of its own, so that who draws more from one does not change what others draw."""
         return random.Random(f"{self._seed}/{next(self._streams)}").random  # noqa: S311 - seeded, as it must be
 
-    # Time
-
-    @property
-    def elapsed(self) -> float:
-        """Virtual seconds since the beginning."""
-        return self.moment - START
-
-    def now(self) -> float:
-        """See `Clock.now`."""
-        return self.moment
-
     def wall(self) -> float:
         """See `Clock.wall`."""
         return _WALL_START + self.elapsed
-
-    def at(self, when: float, sleeper: Sleeper) -> None:
-        """Wake a sleeper then."""
-        turn = sleeper.turn = next(self.turns)
-        heappush(self.heap, (when, turn, sleeper))
-
-    def run(self, until: float) -> None:
-        """Let time pass until then.
-
-        Raises:
-            BaseException: What a callback has raised: the simulation is of no worth then.
-        """
-        heap, ready, pop = self.heap, self._ready, heappop
-        while heap and heap[0][0] <= until and self._problem is None:
-            when, turn, sleeper = pop(heap)
-            if sleeper.turn == turn:
-                self.moment = when
-                sleeper.wake()
-            if ready:
-                self._settle()
-        self.moment = until
-        if self._problem is not None:
-            raise self._problem
-
-    def end(self) -> None:
-        """No time passes any more: what runs in tasks beside the callers is cancelled."""
-        for task in asyncio.all_tasks(cast("Any", self)):
-            task.cancel()
-        self._settle()
-
-    def _settle(self) -> None:
-        """Do all that is to be done now."""
-        while self._ready:
-            handle = self._ready.popleft()
-            if not handle.cancelled():
-                handle._run()
-
-    # What else a clock does
 
     def asleep(self, seconds: float, /) -> Awaitable[None]:
         """See `Clock.asleep`."""
@@ -167,69 +89,6 @@ class World(_Loop):
         """See `Clock.expire`."""
         return self.call_later(seconds, scope.cancel).cancel
 
-    # What an event loop does
-
-    def time(self) -> float:
-        """The loop's own time is the same."""
-        return self.moment
-
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
-        """Call it before time goes on."""
-        handle = asyncio.Handle(callback, args, cast("Any", self), context)
-        self._ready.append(handle)
-        return handle
-
-    def call_soon_threadsafe(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        """The same: there is one thread."""
-        return self.call_soon(callback, *args, context=context)
-
-    def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> "Timer":
-        """Call it then."""
-        timer = Timer(when, callback, args, cast("Any", self), context)
-        self.at(max(when, self.moment), timer)
-        return timer
-
-    def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> "Timer":
-        """Call it later."""
-        return self.call_at(self.moment + delay, callback, *args, context=context)
-
-    def create_future(self) -> "asyncio.Future[Any]":
-        """A future of asyncio's."""
-        return asyncio.Future(loop=cast("Any", self))
-
-    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> "asyncio.Task[Any]":
-        """A task of asyncio's, beside the callers: a hedge's second attempt, say."""
-        return asyncio.Task(coro, loop=cast("Any", self), **options)
-
-    def get_task_factory(self) -> None:
-        """None."""
-
-    def get_debug(self) -> bool:
-        """No."""
-        return False
-
-    def is_running(self) -> bool:
-        """Yes."""
-        return True
-
-    def is_closed(self) -> bool:
-        """No."""
-        return False
-
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """A callback that raises ends the simulation; what a forgotten task has raised is logged, as by asyncio."""
-        error = context.get("exception")
-        if "handle" in context and error is not None:
-            self._problem = error
-        else:
-            logging.getLogger("asyncio").error(context.get("message"), exc_info=error)
-
 
 class WorldClock:
     """A world, as the policies' clock. All but `call_later`, which an event loop has too, is the world's own."""
@@ -247,23 +106,6 @@ class WorldClock:
         """See `Clock.call_later`."""
         cancel: Callable[[], None] = loop.call_later(seconds, function).cancel
         return cancel
-
-
-class Timer(asyncio.TimerHandle):
-    """A function that lies in the heap."""
-
-    __slots__ = ("turn",)
-
-    turn: int
-
-    def cancel(self) -> None:
-        """Call it no more."""
-        self.turn = 0
-        asyncio.Handle.cancel(self)
-
-    def wake(self) -> None:
-        """Call it."""
-        self._run()
 
 
 class Caller:
