@@ -4,8 +4,8 @@
     python -m benchmarks.simulator --calls 500000 --rounds 9
 
 Each figure is the best of some rounds, in processor time. The service has a hundred workers and log-normal latencies
-("well"), or fails half of the time ("half fail"). `S` is a call through an empty `functools.wraps` decorator in the same
-run: the measure of the machine. "bare asyncio" is what a call costs that only sleeps, as a task of its own on asyncio's
+("well"), or fails half of the time ("half fail"). `S` is a call through an empty `functools.wraps` decorator in the
+same run: the measure of the machine. "bare asyncio" is what a call costs that only sleeps, as a task of its own on asyncio's
 loop with a virtual clock put in: what a simulator on that loop could not get below.
 """
 
@@ -105,9 +105,8 @@ def main() -> None:
     print(f"{'':<26} {'well':>12} {'µs':>6} {'S':>5}   {'half fail':>12} {'µs':>6}")
     for name, make in POLICIES.items():
         well, ill = (max(run(make, given.calls, failing) for _ in range(given.rounds)) for failing in (0.0, 0.5))
-        print(
-            f"{name:<26} {well:>10,.0f}/s {1e6 / well:>6.2f} {1e9 / well / unit:>5.0f}   {ill:>10,.0f}/s {1e6 / ill:>6.2f}"
-        )
+        times = f"{1e6 / well:>6.2f} {1e9 / well / unit:>5.0f}"
+        print(f"{name:<26} {well:>10,.0f}/s {times}   {ill:>10,.0f}/s {1e6 / ill:>6.2f}")
     floor = max(bare_asyncio(given.calls) for _ in range(given.rounds))
     print(f"\n{'bare asyncio':<26} {floor:>10,.0f}/s {1e6 / floor:>6.2f} {1e9 / floor / unit:>5.0f}")
 
