@@ -10,13 +10,16 @@ from docs.pictures.style import DARK, LIGHT, Style, settings
 
 PICTURES = {
     "adaptive-limit": "adaptive_limit",
+    "breaker-fleet": "breaker_fleet",
     "breaker-outage": "breaker_outage",
     "breaker-states": "breaker_states",
     "bulkhead-slow-dependency": "bulkhead_slow_dependency",
     "deadline-caller-gone": "deadline_caller_gone",
     "full-jitter": "full_jitter",
+    "metastable": "metastable",
     "retries-multiply": "retries_multiply",
     "retry-budget": "retry_budget",
+    "retry-storm": "retry_storm",
 }
 """The names of the pictures, and the modules that draw them."""
 
