@@ -266,6 +266,12 @@ def test_what_is_calm() -> None:
         broken.reset()
         assert broken.calm
 
+        fading = CircuitBreaker(trip=FailureRate(0.5, seconds=10))
+        fading.admit().fail()
+        assert not fading.calm
+        time.advance(10)
+        assert fading.calm
+
         rates = RateLimiter(10, 100, per=10)
         rates.admit()
         time.advance(0.99)

@@ -149,9 +149,7 @@ class RateLimiter(Shared):
     @property
     def calm(self) -> bool:
         """See `Layer.calm`: every permit is there again, and nobody waits."""
-        meter = self.meter
-        with meter._lock:
-            return not meter.queue and all(gauge.at(clock.now()) == 0.0 for gauge in meter.gauges)
+        return self.meter.calm()
 
     @property
     def stats(self) -> RateLimiterStats:

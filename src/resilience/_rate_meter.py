@@ -101,6 +101,12 @@ class Meter(Gcra[Waiter]):
         with self._lock:
             return self.available(clock.now()), len(self.queue)
 
+    def calm(self) -> bool:
+        """Whether every permit of every rate is there, and nobody waits."""
+        with self._lock:
+            now = clock.now()
+            return not self.queue and all(gauge.at(now) == 0.0 for gauge in self.gauges)
+
     def disown(self) -> None:
         """In a forked child: whoever waits does so in the parent, and the lock may be held there."""
         self._lock = threading.RLock()

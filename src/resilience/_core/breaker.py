@@ -99,7 +99,8 @@ class Circuit:
         period = self.period
         if period.state is not State.CLOSED or (period.ramp is not None and period.ramp.left(now) > 0.0):
             return False
-        return self.openings == self.run == 0 and not any(tally.bad for _, tally in self.tallies(now))
+        counting = self.options.run is not None and self.run > 0
+        return self.openings == 0 and not counting and not any(tally.bad for _, tally in self.tallies(now))
 
     # Who may pass
 
