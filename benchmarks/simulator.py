@@ -5,8 +5,8 @@
 
 Each figure is the best of some rounds, in processor time. The service has a hundred workers and log-normal latencies
 ("well"), or fails half of the time ("half fail"). `S` is a call through an empty `functools.wraps` decorator in the
-same run: the measure of the machine. "bare asyncio" is what a call costs that only sleeps, as a task of its own on asyncio's
-loop with a virtual clock put in: what a simulator on that loop could not get below.
+same run: the measure of the machine. "bare asyncio" is what a task costs on asyncio's own loop that does nothing
+but wait for a future: less than any simulator on that loop could do.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Who calls, and when: at a rate, whatever becomes of it, or each client when it has thought about its last answer."""
 
 from collections.abc import Callable, Sequence
+from heapq import heappush
 from math import log
 from typing import Any
 
@@ -49,7 +50,10 @@ class Arrivals:
             ledger.calls += 1
             ledger.running[caller] = None
             caller.wake()
-        world.at(world.moment - log(1.0 - random()) / rate if rate > 0.0 else world.moment + _GLANCE, self)
+        # It is `World.at`, without the call.
+        then = world.moment - log(1.0 - random()) / rate if rate > 0.0 else world.moment + _GLANCE
+        turn = self.turn = next(world.turns)
+        heappush(world.heap, (then, turn, self))
 
 
 class Client:
