@@ -304,7 +304,8 @@ def test_nothing_is_left_of_a_run() -> None:
         breaker.call(lambda: 1 / 0)
     thresholds, before = gc.get_threshold(), clock.now
     with listen(heard.append):
-        simulate(Service(1, 5.0), Pipeline(breaker, bulkhead), rate=10, seconds=8)
+        report = simulate(Service(1, 5.0), Pipeline(breaker, bulkhead), rate=10, seconds=8)
+    assert report.answered == 1  # the breaker, open as it was, began calm
     assert not heard
     assert breaker.state == "open"
     assert bulkhead.stats.in_use == bulkhead.stats.waiting == 0
@@ -312,6 +313,27 @@ def test_nothing_is_left_of_a_run() -> None:
     assert clock.now is before
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
+
+
+def test_what_is_under_way_at_the_end_is_ended() -> None:
+    ended: list[str] = []
+
+    async def beside() -> None:
+        try:
+            await clock.asleep(60)
+        finally:
+            ended.append("beside")
+
+    async def ask() -> None:
+        task = asyncio.get_running_loop().create_task(beside())
+        try:
+            await clock.asleep(60)
+        finally:
+            ended.append("call")
+        await task
+
+    report = simulate(ask, rate=2, seconds=10)
+    assert ended.count("call") == ended.count("beside") == report.unfinished > 0
 
 
 def test_it_runs_inside_of_a_running_loop() -> None:

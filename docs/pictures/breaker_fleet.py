@@ -65,5 +65,6 @@ def draw(figure: Any, shown: Fleet, style: Style) -> None:
         quiet(axes, "left")
         heading(axes, words, style, rest=f"up to {max(probes(one)):.0f} probes a second at once")
     figure.text(0.02, 0.985, "A fleet looks whether the service is back", fontsize=LARGE, fontweight="bold", va="top")
-    figure.text(0.02, 0.925, f"Requests a second; {CLIENTS} clients, each with a CircuitBreaker", fontsize=SMALL,
+    words = f"Requests a second, up to 700; {CLIENTS} clients, each with a CircuitBreaker"
+    figure.text(0.02, 0.925, words, fontsize=SMALL,
                 color=style.faint, va="top")  # fmt: skip
