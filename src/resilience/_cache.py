@@ -14,32 +14,26 @@ The two times are those of RFC 5861, for any function. An exception is never kep
 """
 
 from collections.abc import Awaitable, Callable, Hashable
-from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from . import _checks, _live, _totals
-from ._ambient import ambient, require_time, within_deadline
+from ._ambient import require_time, within_deadline
 from ._clock import clock
 from ._core.flights import Flight
-from ._events import RefreshFailed, ServedStale, emit
+from ._events import ServedStale, emit
 from ._fetching import Lead, Shelf, outcome
 from ._keys import Arguments, Keys, Named
 from ._metrics import ERROR_TYPE, OUTCOME, POLICY_NAME, Instrument, Reading, declare
 from ._policy import Shared, guarded_function
-from ._results import refuse_coroutine, values
-from ._store import AsyncStore, Entry, MemoryStore, Store
+from ._refreshing import Refresher
+from ._store import AsyncStore, Entry, MemoryStore, Store, checked_store
 from ._telemetry import Waiting
 from ._traits import Role, Traits
 from ._waiters import ThreadWaiter, Waiter, task_waiter, warn_if_blocking
-from ._workers import Workers
 from .errors import OutOfTime
 
 _MAXSIZE = 1024
-
-_REFRESHERS = 8
-"""Threads in which plain functions are called again in the background, for each cache; who comes then comes later."""
 
 RESULTS = ("hit", "miss", "followed", "stale")
 CACHE_RESULT = "resilience.cache.result"
@@ -95,7 +89,18 @@ class Cache(Shared):
         ```
     """
 
-    __slots__ = ("_if_error", "_keys", "_maxsize", "_store", "_totals", "_ttl", "_while", "_workers", "shelf")
+    __slots__ = (
+        "_if_error",
+        "_keep",
+        "_keys",
+        "_maxsize",
+        "_refresher",
+        "_store",
+        "_totals",
+        "_ttl",
+        "_while",
+        "shelf",
+    )
 
     kind = "cache"
 
@@ -112,13 +117,18 @@ class Cache(Shared):
     ) -> None:
         super().__init__(name)
         self._ttl = _checks.seconds("ttl", ttl)
-        self._keys = Keys(_checked_key(key), self.label, by_name=store is not None)
+        self._keys = Keys(key, self.label, by_name=store is not None)
         self._if_error = _checks.seconds("stale_if_error", stale_if_error, zero=True)
         self._while = _checks.seconds("stale_while_revalidate", stale_while_revalidate, zero=True)
+        self._keep = self._ttl + max(self._while, self._if_error)
         self._maxsize = _checks.whole("maxsize", maxsize)
-        self._store = _checked_store(store, maxsize)
+        self._store = None if store is None else checked_store(store)
+        if store is not None and maxsize != _MAXSIZE:
+            raise ValueError(
+                f"maxsize={maxsize!r} has no effect with store=, which has a size of its own; leave it out"
+            )
         self.shelf: Shelf = self._empty_shelf()
-        self._workers: Workers | None = None
+        self._refresher = Refresher(self.label, self._keep)
         self._totals = _totals.Totals(*RESULTS)
         _totals.file(self, self._totals)
         _live.enrol(self)
@@ -127,7 +137,7 @@ class Cache(Shared):
         """Wrap a plain function; most users want the decorator."""
         if self.shelf.slow:
             raise TypeError(f"{self!r} has an asynchronous store, and so guards coroutine functions only")
-        find, key, spared, arrived = self._find, self._keys.of(guarded_function(fn)), self._spared, self._arrived
+        find, key, spared = self._find, self._keys.of(guarded_function(fn)), self._spared
 
         def call(*args: Any, **kwargs: Any) -> Any:
             entry, lead = find(fn, key(args, kwargs), args, kwargs)
@@ -141,14 +151,14 @@ class Cache(Shared):
                         raise
                     result = lead.stale.value
                 else:
-                    arrived(lead, result)
+                    lead.arrived(result)
             return result
 
         return call
 
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function; most users want the decorator."""
-        find, key, spared, arrived = self._afind, self._keys.of(guarded_function(fn)), self._spared, self._aarrived
+        find, key, spared = self._afind, self._keys.of(guarded_function(fn)), self._spared
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             entry, lead = await find(fn, key(args, kwargs), args, kwargs)
@@ -162,7 +172,7 @@ class Cache(Shared):
                         raise
                     result = lead.stale.value
                 else:
-                    await arrived(lead, result)
+                    await lead.aarrived(result)
             return result
 
         return call
@@ -188,6 +198,11 @@ class Cache(Shared):
         store, counts = self.shelf.store, self._totals.read()
         size = len(store) if isinstance(store, MemoryStore) else None
         return CacheStats(size, counts["hit"], counts["miss"], counts["followed"], counts["stale"])
+
+    @property
+    def calm(self) -> bool:
+        """Always: what is forgotten is fetched anew."""
+        return True
 
     def invalidate(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         """Forget what a call would be answered. What is being fetched for it now is not kept either.
@@ -242,7 +257,7 @@ class Cache(Shared):
                 self._totals.add("hit")
                 return entry, None
             if age < self._ttl + self._while:
-                self._refresh(shelf, key, lambda: fn(*args, **kwargs))
+                self._refresher.in_thread(shelf, key, lambda: fn(*args, **kwargs))
                 return self._served(entry, None), None
         return self._fetch(shelf, key, entry)
 
@@ -256,7 +271,7 @@ class Cache(Shared):
                 self._totals.add("hit")
                 return entry, None
             if age < self._ttl + self._while:
-                self._arefresh(shelf, key, lambda: fn(*args, **kwargs))
+                self._refresher.in_task(shelf, key, lambda: fn(*args, **kwargs))
                 return self._served(entry, None), None
         return await self._afetch(shelf, key, entry)
 
@@ -295,7 +310,7 @@ class Cache(Shared):
 
     def _led(self, shelf: Shelf, flight: Flight[Waiter], entry: Entry | None) -> "_Found":
         self._totals.add("miss")
-        return None, Lead(shelf, flight, self._ttl + max(self._while, self._if_error), self._spare(entry))
+        return None, Lead(shelf, flight, self._keep, self._spare(entry))
 
     def _followed(self, flight: Flight[Waiter], entry: Entry | None) -> Entry:
         """What the leader has brought; where that is an error, the old value, if it is good enough."""
@@ -327,68 +342,6 @@ class Cache(Shared):
             self._served(lead.stale, error)
         return lead.stale is not None
 
-    def _arrived(self, lead: Lead, result: object) -> None:
-        """The function has returned."""
-        if _is_kept(lead, result):
-            lead.arrived(result)
-
-    async def _aarrived(self, lead: Lead, result: object) -> None:
-        """The async twin of `_arrived`."""
-        if _is_kept(lead, result):
-            await lead.aarrived(result)
-
-    def _refresh(self, shelf: Shelf, key: Hashable, fetch: Callable[[], Any]) -> None:
-        """Fetch in the background, in a thread; unless somebody is at it, or too many are at other things."""
-        flight = shelf.begin(key)
-        if flight is None:
-            return
-        if self._workers is None:
-            self._workers = Workers(self.label, _REFRESHERS)
-
-        def work() -> None:
-            lead = self._background(shelf, flight)
-            try:
-                result = fetch()
-            except Exception as error:  # noqa: BLE001 - nobody waits for it who could be told otherwise
-                self._in_vain(lead, error)
-            except BaseException:
-                lead.gone()
-                raise
-            else:
-                self._arrived(lead, result)
-
-        if self._workers.start(partial(copy_context().run, work)) is None:
-            shelf.give_up(flight)
-
-    def _arefresh(self, shelf: Shelf, key: Hashable, fetch: Callable[[], Awaitable[Any]]) -> None:
-        """Fetch in the background, in a task of the running loop."""
-        flight = shelf.begin(key)
-        if flight is None:
-            return
-
-        async def work() -> None:
-            lead = self._background(shelf, flight)
-            try:
-                result = await fetch()
-            except Exception as error:  # noqa: BLE001 - see above
-                self._in_vain(lead, error)
-            except BaseException:
-                lead.gone()
-                raise
-            else:
-                await self._aarrived(lead, result)
-
-        shelf.send_off(work)
-
-    def _background(self, shelf: Shelf, flight: Flight[Waiter]) -> Lead:
-        """The caller has its answer: its deadline is not ours."""
-        ambient.set(None)
-        return Lead(shelf, flight, self._ttl + max(self._while, self._if_error))
-
-    def _in_vain(self, lead: Lead, error: Exception) -> None:
-        lead.failed(error)
-        emit(RefreshFailed(self.label, error))
-
     def _refuse_slow(self, verb: str) -> None:
         if self.shelf.slow:
             raise TypeError(f"{self!r} has an asynchronous store; write 'await cache.a{verb}(...)'")
@@ -411,37 +364,6 @@ class Cache(Shared):
 
 
 _Found = tuple[Any, Any]  # an entry and no lead, or a lead alone; see `_find`
-
-
-def _is_kept(lead: Lead, result: object) -> bool:
-    """Whether a result is one that can be given twice. Ends the lead where not: a stream is for its caller alone."""
-    try:
-        if type(result) not in values:
-            refuse_coroutine(result)
-    except BaseException:
-        lead.gone()
-        raise
-    if type(result) not in values:
-        lead.gone()
-        return False
-    return True
-
-
-def _checked_key(key: object) -> Any:
-    if key is None or callable(key) or (isinstance(key, str) and key):
-        return key
-    raise TypeError(f"key must be the name of a parameter, or a function of the call's arguments, got {key!r}")
-
-
-def _checked_store(store: Any, maxsize: int) -> Any:
-    if store is None:
-        return None
-    missing = [verb for verb in ("get", "put", "drop", "clear") if not callable(getattr(store, verb, None))]
-    if missing or isinstance(store, type):
-        raise TypeError(f"store must be an object with get, put, drop and clear, got {store!r}")
-    if maxsize != _MAXSIZE:
-        raise ValueError(f"maxsize={maxsize!r} has no effect with store=, which has a size of its own; leave it out")
-    return store
 
 
 def _readings() -> list[Reading]:

@@ -122,6 +122,11 @@ class Chaos(Shared):
         _totals.file(self, self._totals)
         _live.enrol(self)
 
+    @property
+    def calm(self) -> bool:
+        """Whether it is off."""
+        return self.run is None
+
     def start(self) -> Self:
         """Begin to break calls; started again, it begins its schedule and its numbers anew."""
         run = _Run(int(clock.random() * 2**32) if self._seed is None else self._seed)

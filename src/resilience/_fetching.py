@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from ._clock import clock
 from ._core.flights import Flight, Flights
 from ._events import StoreFailed, emit
+from ._results import refuse_coroutine, values
 from ._standing_in import Fetch, fetches
 from ._store import AsyncStore, Entry, MemoryStore, Store
 from ._waiters import Waiter, trio_here
@@ -166,6 +167,8 @@ class Lead:
 
     def arrived(self, value: object) -> None:
         """It succeeded."""
+        if not self._lasts(value):
+            return
         self._withdraw()
         try:
             if self.flight.current:
@@ -175,6 +178,8 @@ class Lead:
 
     async def aarrived(self, value: object) -> None:
         """The async twin of `arrived`, for either kind of store."""
+        if not self._lasts(value):
+            return
         self._withdraw()
         try:
             if self.flight.current:
@@ -191,6 +196,19 @@ class Lead:
         """It has no outcome: it was cancelled, or what it returned is for one caller only."""
         self._withdraw()
         self._shelf.give_up(self.flight)
+
+    def _lasts(self, value: object) -> bool:
+        """Whether a value can be given twice. It is over where not: a stream is for its caller alone."""
+        try:
+            if type(value) not in values:
+                refuse_coroutine(value)
+        except BaseException:
+            self.gone()
+            raise
+        lasts = type(value) in values
+        if not lasts:
+            self.gone()
+        return lasts
 
     def _withdraw(self) -> None:
         with suppress(ValueError):  # a coroutine may be closed in another context, where there is nothing to take back

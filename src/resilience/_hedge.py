@@ -161,6 +161,11 @@ class Hedge(Shared):
         counts = self._totals.read()
         return HedgeStats(self._delay(), counts["won"], counts["lost"], counts["refused"])
 
+    @property
+    def calm(self) -> bool:
+        """Always: how long calls take is soon found out anew."""
+        return True
+
     def close(self) -> None:
         """End the worker threads: idle ones now, the others when their work has ended. Nothing is waited for.
 

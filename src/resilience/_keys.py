@@ -48,11 +48,16 @@ class Keys:
         key: As for `key_of`.
         policy: Who asks, for messages.
         by_name: Whether a function stands in a key by its name, for a store that outlives this process.
+
+    Raises:
+        TypeError: `key` is neither a text, nor a function, nor `None`.
     """
 
     __slots__ = ("_by_name", "_functions", "_key", "_policy")
 
     def __init__(self, key: str | Callable[..., Hashable] | None, policy: str, *, by_name: bool = False) -> None:
+        if not (key is None or callable(key) or (isinstance(key, str) and key)):
+            raise TypeError(f"key must be the name of a parameter, or a function of the call's arguments, got {key!r}")
         self._key = key
         self._policy = policy
         self._by_name = by_name

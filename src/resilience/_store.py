@@ -132,3 +132,16 @@ class MemoryStore:
     def disown(self) -> None:
         """In a forked child: a lock of its own."""
         self._lock = threading.RLock()
+
+
+def checked_store(store: Any) -> Store | AsyncStore:
+    """A store, if it is one.
+
+    Raises:
+        TypeError: It lacks a method, or is a class.
+    """
+    lacks = any(not callable(getattr(store, verb, None)) for verb in ("get", "put", "drop", "clear"))
+    if lacks or isinstance(store, type):
+        raise TypeError(f"store must be an object with get, put, drop and clear, got {store!r}")
+    found: Store | AsyncStore = store
+    return found

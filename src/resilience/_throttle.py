@@ -178,6 +178,12 @@ class AdaptiveThrottle(Shared):
         """How things stand at this moment."""
         return ThrottleStats(*self.gauge.figures(), self._totals.read()["refused"])
 
+    @property
+    def calm(self) -> bool:
+        """Whether every call within the window was accepted."""
+        asked, accepted, _ = self.gauge.figures()
+        return asked == accepted
+
     def _enter(self) -> "_Entry":
         """Ask to be let in."""
         if ambient.get() is not None:

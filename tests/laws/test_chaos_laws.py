@@ -62,7 +62,9 @@ def test_the_rolls_are_those_of_splitmix64() -> None:
 
 @every_door
 @pytest.mark.parametrize("line", ["ok", "passing", "quit"])
-@pytest.mark.parametrize("options", [{"fault": raising}, {"result": raising}, {"latency": 5}], ids=["fault", "result", "latency"])
+@pytest.mark.parametrize(
+    "options", [{"fault": raising}, {"result": raising}, {"latency": 5}], ids=["fault", "result", "latency"]
+)
 @pytest.mark.parametrize("before", [lambda _: None, lambda chaos: chaos.start().stop()], ids=["new", "stopped"])
 def test_off_it_does_nothing_at_all(door: Door, line: str, options: dict[str, Any], before: Any) -> None:
     chaos, work = Chaos(rate=1, when=raising, **options), Script(line)
