@@ -54,13 +54,13 @@ def draw(figure: Any, shown: Storm, style: Style) -> None:
     for one, colour in ((shown.unbounded, style.bad), (shown.budgeted, style.good)):
         above.stairs([tick.load for tick in one.ticks], edges, color=colour, linewidth=2, baseline=None)
         below.stairs([tick.goodput for tick in one.ticks], edges, color=colour, linewidth=2, baseline=None)
-    above.set_ylim(0, 1_800)
+    above.set_ylim(0, 1_850)
     above.set_yticks([0, 500, 1_000, 1_500], ["0", "500", "1,000", "1,500"])
     below.set_ylim(-30, 850)
     below.set_yticks([0, 500], ["0", "500"])
     right = {"ha": "right", "fontsize": SMALL}
-    above.text(SECONDS - 0.4, 1_530, "without a budget", va="bottom", color=style.bad, **right)
-    above.text(SECONDS - 0.4, 455, "with a RetryBudget in each", va="top", color=style.good, **right)
+    above.text(SECONDS - 0.4, 1_580, "without a budget", va="bottom", color=style.bad, **right)
+    above.text(SECONDS - 0.4, 420, "with a RetryBudget in each", va="top", color=style.good, **right)
     heading(above, "Requests a second at the service", style)
     heading(below, "Calls answered a second", style)
     figure.text(0.02, 0.985, "A service stalls for 3 s, and its callers retry", fontsize=LARGE, fontweight="bold",

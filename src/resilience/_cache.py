@@ -375,8 +375,7 @@ def _readings() -> list[Reading]:
 
 
 def _sizes() -> list[Reading]:
-    sizes = [(one.stats.size, {POLICY_NAME: one.label}) for one in _live.living("cache")]
-    return [(size, attributes) for size, attributes in sizes if size is not None]
+    return [(one.stats.size or 0, {POLICY_NAME: one.label}) for one in _live.living("cache")]
 
 
 _WAIT = declare(

@@ -173,6 +173,8 @@ class Lead:
         try:
             if self.flight.current:
                 self._shelf.ask("put", self.flight.key, value, self._keep)
+                if not self.flight.current:  # forgotten while it was put, so perhaps put after it was dropped
+                    self._shelf.ask("drop", self.flight.key)
         finally:
             self._shelf.land(self.flight, value)
 
@@ -184,6 +186,8 @@ class Lead:
         try:
             if self.flight.current:
                 await self._shelf.aask("put", self.flight.key, value, self._keep)
+                if not self.flight.current:  # forgotten while it was put, so perhaps put after it was dropped
+                    await self._shelf.aask("drop", self.flight.key)
         finally:
             self._shelf.land(self.flight, value)
 

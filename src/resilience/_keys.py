@@ -56,7 +56,8 @@ class Keys:
     __slots__ = ("_by_name", "_functions", "_key", "_policy")
 
     def __init__(self, key: str | Callable[..., Hashable] | None, policy: str, *, by_name: bool = False) -> None:
-        if not (key is None or callable(key) or (isinstance(key, str) and key)):
+        given: object = key  # callers without a type checker
+        if not (given is None or callable(given) or (isinstance(given, str) and given)):
             raise TypeError(f"key must be the name of a parameter, or a function of the call's arguments, got {key!r}")
         self._key = key
         self._policy = policy

@@ -116,7 +116,9 @@ class MemoryStore:
         with self._lock:
             self._entries[key] = Entry(value, now, now + seconds)
             self._entries.move_to_end(key)
-            while len(self._entries) > self._maxsize or next(iter(self._entries.values())).until <= now:
+            while self._entries and (
+                len(self._entries) > self._maxsize or next(iter(self._entries.values())).until <= now
+            ):
                 gone.append(self._entries.popitem(last=False)[1])
 
     def drop(self, key: Hashable, /) -> None:
