@@ -18,6 +18,7 @@ import os
 import statistics
 import sys
 import time
+from math import inf
 from typing import Any
 
 import anyio
@@ -25,10 +26,16 @@ import anyio
 from benchmarks.peers import achecked, async_peers, checked, sync_peers
 from benchmarks.units import Async, Sync, aanswer, answer, apassthrough, passthrough
 from resilience import (
+    AdaptiveBulkhead,
+    AdaptiveThrottle,
     Bulkhead,
+    Cache,
+    Chaos,
     CircuitBreaker,
     CircuitOpen,
     FailureRate,
+    Hedge,
+    Keyed,
     Pipeline,
     RateLimiter,
     SlowRate,
@@ -40,11 +47,13 @@ CALLS = 20_000
 TARGETS = {  # the ratios to reach; those of timeouts are shares of what the peer adds
     "retry": (2.4, 1.9),
     "CircuitBreaker, consecutive": (2.6, 2.0),
+    "Hedge, not fired": (inf, 6.0),
     "CircuitBreaker, rate by calls": (2.8, 2.2),
     "CircuitBreaker, rate by time": (3.4, 2.8),
     "CircuitBreaker, rate by time and slow calls": (3.9, 3.3),
     "Bulkhead": (2.8, 2.2),
     "RateLimiter": (4.2, 2.9),
+    "Keyed CircuitBreaker, one key": (3.0, 3.0),
     "pipeline of 3 (retry, breaker, bulkhead)": (4.7, 3.8),
     "pipeline of 5 of such": (7.3, 5.8),
 }
@@ -63,6 +72,11 @@ def policies() -> dict[str, Any]:
         ),
         "Bulkhead": Bulkhead(1_000),
         "RateLimiter": RateLimiter(1e9),
+        "AdaptiveBulkhead": AdaptiveBulkhead(initial=1_000),
+        "AdaptiveThrottle": AdaptiveThrottle(),
+        "Cache, hit": Cache(3600),
+        "Keyed CircuitBreaker, one key": Keyed(lambda _: CircuitBreaker(), key="x"),
+        "Chaos, off": Chaos(rate=0.5, fault=OSError),
         "pipeline of 3 (retry, breaker, bulkhead)": Pipeline(*three),
         "pipeline of 5 of such": Pipeline(*three, CircuitBreaker(), Bulkhead(1_000)),
     }
@@ -143,6 +157,7 @@ def measure(rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]
         **{name: policy(aanswer) for name, policy in made.items()},
     }
     coroutine |= async_timeouts()
+    coroutine["Hedge, not fired"] = Hedge(30)(aanswer)
     for name, peer in async_peers():
         coroutine[f"  {name}"] = asyncio.run(achecked(peer, aanswer))(aanswer)
     sync_times: dict[str, list[float]] = {name: [] for name in plain}

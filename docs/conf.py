@@ -103,10 +103,11 @@ PUBLIC = {
     **{name: f"resilience.{name}" for name in resilience.__all__},
     **{name: f"resilience.events.{name}" for name in resilience.events.__all__},
     **{name: f"resilience.http.{name}" for name in resilience.http.__all__},
+    **{name: f"resilience.simulate.{name}" for name in resilience.simulate.__all__},
     **{name: f"resilience.saga.{name}" for name in resilience.saga.__all__ if name not in resilience.errors.__all__},
     **{name: f"resilience.testing.{name}" for name in resilience.testing.__all__},
 }
-MODULES = ("errors", "events", "http", "saga", "testing")
+MODULES = ("errors", "events", "http", "presets", "saga", "simulate", "testing")
 FENCE = re.compile(r"^( *)```(\w+)$")
 CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 

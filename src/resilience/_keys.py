@@ -57,7 +57,7 @@ class Keys:
 
     def __init__(self, key: str | Callable[..., Hashable] | None, policy: str, *, by_name: bool = False) -> None:
         given: object = key  # callers without a type checker
-        if not (given is None or callable(given) or (isinstance(given, str) and given)):
+        if not (given is None or callable(given) or (isinstance(given, str) and given)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"key must be the name of a parameter, or a function of the call's arguments, got {key!r}")
         self._key = key
         self._policy = policy
