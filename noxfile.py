@@ -103,9 +103,10 @@ def types(session: nox.Session) -> None:
     """Two strict checkers over the package, its good uses and its bad ones; every public name fully typed."""
     install(session, "types")
     session.run("mypy", "-p", "resilience", *session.posargs)
-    session.run("mypy", "tests/typing/good.py", "tests/typing/good_sagas.py")
+    session.run("mypy", "tests/typing/good.py", "tests/typing/good_flow.py", "tests/typing/good_sagas.py")
     session.run("pyright", *session.posargs)
     session.run("python", "tools/expected_errors.py", "tests/typing/bad.py")
+    session.run("python", "tools/expected_errors.py", "tests/typing/bad_flow.py")
     session.run("python", "tools/expected_errors.py", "tests/typing/bad_sagas.py")
     session.run("pyright", "--verifytypes", "resilience", "--ignoreexternal")
 

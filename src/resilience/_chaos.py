@@ -252,9 +252,9 @@ class _Run:
     __slots__ = ("began", "numbers", "seed")
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.began = clock.now()
-        self.numbers = count()
+        self.seed: int = seed
+        self.began: float = clock.now()
+        self.numbers: count[int] = count()
 
 
 @dataclass(slots=True)

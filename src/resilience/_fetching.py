@@ -40,7 +40,7 @@ class Shelf:
     __slots__ = ("_flights", "_label", "_lock", "slow", "store", "tasks")
 
     def __init__(self, store: Store | AsyncStore, label: str) -> None:
-        self.store = store
+        self.store: Store | AsyncStore = store
         self.slow: bool = inspect.iscoroutinefunction(store.get)
         self.tasks: set[Any] = set()
         self._label = label

@@ -20,6 +20,8 @@ class Meter(Gcra[Waiter]):
 
     __slots__ = ("_lock",)
 
+    total: float
+
     def __init__(self, flows: Iterable[Flow]) -> None:
         super().__init__(flows, clock.now())
         self._lock = threading.RLock()
@@ -42,8 +44,8 @@ class Meter(Gcra[Waiter]):
                 return self.take(cost, now)
             only.spent = spent
             only.since = now
-            self.total = mark = self.total + cost
-            return mark
+            self.total += cost
+            return self.total
         finally:
             lock.release()
 

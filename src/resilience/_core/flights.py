@@ -38,13 +38,13 @@ class Flight(Generic[W]):
     __slots__ = ("current", "error", "followers", "key", "landed", "led", "value")
 
     def __init__(self, key: Hashable) -> None:
-        self.key = key
-        self.led = True
-        self.landed = False
+        self.key: Hashable = key
+        self.led: bool = True
+        self.landed: bool = False
         self.value: object = None
         self.error: Exception | None = None
         self.followers: list[W] = []
-        self.current = True
+        self.current: bool = True
 
 
 class Flights(Generic[W]):

@@ -49,9 +49,10 @@ class Gauge:
     __slots__ = ("burst", "since", "speed", "spent")
 
     def __init__(self, flow: Flow, spent: float, now: float) -> None:
-        self.speed, self.burst = flow
-        self.spent = spent
-        self.since = now
+        self.speed: float = flow.speed
+        self.burst: float = flow.burst
+        self.spent: float = spent
+        self.since: float = now
 
     def due(self, cost: float) -> float:
         """The moment from which on `cost` conforms; the beginning of time if it does already."""
@@ -64,7 +65,8 @@ class Gauge:
 
     def set(self, spent: float, now: float) -> None:
         """Write down how much is spent at a moment."""
-        self.spent, self.since = spent, max(now, self.since)
+        self.spent = spent
+        self.since = max(now, self.since)
 
 
 class Home(Protocol):

@@ -44,7 +44,7 @@ class Keyring(Generic[E]):
 
     def __init__(self, most: int) -> None:
         self.entries: OrderedDict[Hashable, E] = OrderedDict()
-        self.most = most
+        self.most: int = most
 
     def make_room(self, let_go: Callable[[Hashable], object]) -> bool:
         """See to it that there is room for one more key, if a few looks find one that can be forgotten.

@@ -41,9 +41,9 @@ class Part:
     __slots__ = ("accepted", "asked", "since")
 
     def __init__(self, since: float) -> None:
-        self.since = since
-        self.asked = [0] * LEVELS
-        self.accepted = 0
+        self.since: float = since
+        self.asked: list[int] = [0] * LEVELS
+        self.accepted: int = 0
 
 
 class Throttle:
@@ -68,7 +68,7 @@ class Throttle:
         self._turns = -inf  # when the parts are to be looked at again; until then, `_part` is the last one
         self._asked = [0] * LEVELS
         self._total = 0
-        self.accepted = 0
+        self.accepted: int = 0
 
     def ask(self, level: int, roll: float, now: float) -> Part | None:
         """Count one call that is asked for; `None`: it is refused.
