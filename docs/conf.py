@@ -42,7 +42,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"Any|Awaitable|Callable|Coroutine|Future|Iterator|AsyncIterator|Literal|NoReturn|Self|Unpack"),
     ("py:.*", r"BaseException|Exception|TimeoutError|UserWarning|TracebackType|timedelta"),
     ("py:.*", r"(.*\.)?(F|J|P|R|S|T|U|P\.args|P\.kwargs|Input|Made|Output)"),
-    ("py:.*", r"(os\.)?PathLike|(pathlib\.)?Path|(array\.)?array|sqlite3\.Connection|types\.EllipsisType|OnEnd|Connection|Headers"),
+    ("py:.*", r"(os\.)?PathLike|(pathlib\.)?Path|(array\.)?array"),
+    ("py:.*", r"sqlite3\.Connection|types\.EllipsisType|OnEnd|Connection|Headers"),
     # Nobody makes one.
     ("py:.*", r"(resilience\.saga\.(_step|_declaration|_parts)\.)?(Step|Nested|Declared|Definition|Part)"),
     ("py:.*", r"RetryCallState"),  # tenacity's

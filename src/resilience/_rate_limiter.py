@@ -53,7 +53,8 @@ class RateLimiter(Shared):
     wait in one queue: first in, first out, and no newcomer overtakes. State is per process.
 
     Args:
-        rates: One or more numbers, or objects of `Rate`, which hold together: `RateLimiter(Rate(10), Rate(100, per=60))`.
+        rates: One or more numbers, or objects of `Rate`, which hold together:
+            `RateLimiter(Rate(10), Rate(100, per=60))`.
         per: For rates given as numbers: in how many seconds (or a `timedelta`). Default 1.0.
         burst: For rates given as numbers: how many permits there are at once after a rest. Default: the number itself,
             or 1 where that is less.
