@@ -20,6 +20,8 @@ nox.options.sessions = ["lint", "types", "floors", "tests", "docs", "demo"]
 
 # Over all cores; a page of the documentation is one story, so a file stays with one worker.
 SPREAD = ("-n", "auto", "--dist", "loadfile")
+# Pages and pictures are looked after by `docs`, once.
+TESTS = ("tests", "--ignore=tests/test_pictures.py")
 AGAIN = {"HYPOTHESIS_PROFILE": "again"}  # fewer examples, where the first interpreter has seen them all
 PROJECT = nox.project.load_toml("pyproject.toml")
 CANDIDATES = [f"3.{minor}{build}" for minor in range(11, 16) for build in ("", "t")]
@@ -75,10 +77,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, on every CPython that the machine has: in full on the first, the others only tell what differs."""
     install(session, "test")
-    if session.python == PYTHONS[0]:
-        session.run("pytest", *SPREAD, *session.posargs)
-    else:
-        session.run("pytest", *SPREAD, *(session.posargs or ["tests"]), env=AGAIN)
+    env = None if session.python == PYTHONS[0] else AGAIN
+    session.run("pytest", *SPREAD, *(session.posargs or TESTS), env=env)
 
 
 @nox.session
@@ -136,4 +136,4 @@ def lowest(session: nox.Session) -> None:
     # OpenTelemetry's instrumentations of that age ask for `pkg_resources`, which setuptools has given up since.
     session.install(*promised, ".", *nox.project.dependency_groups(PROJECT, "test"), "setuptools<81")
     old = ("-W", "ignore:pkg_resources is deprecated")
-    session.run("pytest", *old, *SPREAD, *(session.posargs or ["tests"]), env=AGAIN)
+    session.run("pytest", *old, *SPREAD, *(session.posargs or TESTS), env=AGAIN)

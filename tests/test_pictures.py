@@ -1,20 +1,24 @@
 """The pictures show what is so: each experiment is run, and what its picture says of it is asserted."""
 
 import re
+from math import inf
 from pathlib import Path
 
 import pytest
 
 from docs.pictures import (
     adaptive_limit,
+    breaker_fleet,
     breaker_outage,
     breaker_states,
     bulkhead_slow_dependency,
     deadline_caller_gone,
     full_jitter,
     gallery,
+    metastable,
     retries_multiply,
     retry_budget,
+    retry_storm,
 )
 from resilience._core.states import TRANSITIONS, VERBS, State
 
@@ -85,6 +89,27 @@ def test_a_budget_lets_a_service_recover_that_a_storm_keeps_down() -> None:
     assert {shown.budgeted.answered[second] for second in last} == {retry_budget.CALLS}
     assert min(shown.unbounded.requests[second] for second in last) > 2.5 * retry_budget.CALLS
     assert {shown.budgeted.requests[second] for second in last} == {retry_budget.CALLS}
+
+
+def test_a_budget_in_every_process_ends_a_storm() -> None:
+    shown = retry_storm.experiment()
+    assert shown.unbounded.recovery(retry_storm.STALL[1]) is None
+    assert (shown.budgeted.recovery(retry_storm.STALL[1]) or inf) < 12
+    assert shown.unbounded.ticks[-2].requests > 2.5 * retry_storm.CALLS
+    assert sum(tick.answered for tick in shown.unbounded.ticks[-10:]) == 0
+
+
+def test_a_cold_cache_stays_cold_until_somebody_bounds_what_waits() -> None:
+    shown = metastable.experiment()
+    assert shown.left.recovery(metastable.CLEARED) is None
+    assert shown.left.ticks[-1].goodput < 0.1 * metastable.CALLS
+    assert shown.shed.recovery(metastable.SHED[1]) == 0.0
+    assert (shown.bounded.recovery(metastable.CLEARED) or inf) < 30
+
+
+def test_jitter_takes_a_fleet_out_of_step() -> None:
+    shown = breaker_fleet.experiment()
+    assert max(breaker_fleet.probes(shown.in_step)) > 5 * max(breaker_fleet.probes(shown.jittered))
 
 
 def test_every_picture_is_on_a_page_in_both_styles_and_every_picture_of_a_page_is_drawn() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import anyio
 import pytest
 
-from docs.pictures import breaker_fleet, metastable, retry_storm
 from resilience import (
     Bulkhead,
     Cache,
@@ -432,27 +431,3 @@ def test_nobody_called_and_nothing_is_to_tell() -> None:
 def test_bad_input_is_refused(make: Callable[[], object], kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words.replace("(", r"\(")):
         make()
-
-
-# The pictures
-
-
-def test_a_budget_in_every_process_ends_a_storm() -> None:
-    shown = retry_storm.experiment()
-    assert shown.unbounded.recovery(retry_storm.STALL[1]) is None
-    assert (shown.budgeted.recovery(retry_storm.STALL[1]) or inf) < 12
-    assert shown.unbounded.ticks[-2].requests > 2.5 * retry_storm.CALLS
-    assert sum(tick.answered for tick in shown.unbounded.ticks[-10:]) == 0
-
-
-def test_a_cold_cache_stays_cold_until_somebody_bounds_what_waits() -> None:
-    shown = metastable.experiment()
-    assert shown.left.recovery(metastable.CLEARED) is None
-    assert shown.left.ticks[-1].goodput < 0.1 * metastable.CALLS
-    assert shown.shed.recovery(metastable.SHED[1]) == 0.0
-    assert (shown.bounded.recovery(metastable.CLEARED) or inf) < 30
-
-
-def test_jitter_takes_a_fleet_out_of_step() -> None:
-    shown = breaker_fleet.experiment()
-    assert max(breaker_fleet.probes(shown.in_step)) > 5 * max(breaker_fleet.probes(shown.jittered))
