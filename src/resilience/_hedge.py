@@ -30,6 +30,9 @@ _WORKERS = 64
 
 _USUAL = 0.95
 
+_SOONEST = 0.001
+"""Seconds after which a call is hedged at the earliest by a quantile, as in Finagle: a coarse clock may say 0."""
+
 HEDGE_RESULT = "resilience.hedge.result"
 RESULTS = ("won", "lost", "refused")
 
@@ -139,7 +142,7 @@ class Hedge(Shared):
                 result = race.winner
             else:
                 if race is not None:
-                    result = await race.settle(result) if race.fired else race.end(result)
+                    result = race.settle(result) if race.fired else race.end(result)
             succeeded(began)
             return result
 
@@ -185,7 +188,10 @@ class Hedge(Shared):
         self._totals.add(what)
 
     def _delay(self) -> float | None:
-        return self.latencies.quantile() if self._after is None else self._after
+        if self._after is not None:
+            return self._after
+        usual = self.latencies.quantile()
+        return None if usual is None else max(usual, _SOONEST)
 
     def _begin(self, race: Any, attempt: Callable[[], Awaitable[Any]]) -> "AsyncioRace | TrioRace | None":
         """Begin a race, if there is anything to be hedged."""

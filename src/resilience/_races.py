@@ -104,7 +104,8 @@ class Race(ABC):
         self.errors[number] = error
 
     def void(self) -> None:
-        """Nobody has won."""
+        """Nobody has won, and nobody wins any more: what still comes is closed."""
+        self.winner = None
         for _ in range(2, self.started + 1):
             self.hedge.count("lost")
 

@@ -51,13 +51,13 @@ class TaskRace(Race):
         self._spawn(partial(self._rival, self.started))
         return self.started
 
-    async def settle(self, result: object) -> Any:
+    def settle(self, result: object) -> Any:
         """The primary has returned, and there are rivals: who was first?"""
         self._over(None)
         if self.win(1, result):
             self._stop()
             return result
-        await aclose_now(result)
+        self._spawn(partial(aclose_now, result))  # nobody waits for a loser, nor for its end
         return self.winner
 
     async def saved(self, error: BaseException) -> bool:

@@ -47,7 +47,11 @@ class ThreadRace(Race):
         with self._lock:  # counted first, for it may be over before `_run` returns
             self.started += 1
             self.running += 1
-        if self._run(self.started):
+        try:
+            begun = self._run(self.started)
+        except RuntimeError:  # the pool was closed meanwhile, or the system has no thread left
+            begun = False
+        if begun:
             return self.started
         with self._lock:
             self.started -= 1
@@ -73,7 +77,7 @@ class ThreadRace(Race):
 
     def _wait(self) -> None:
         fires = clock.now() + self.delay
-        while self.running and not self.decided:
+        while self.running and not self.decided and not self._ending:
             left = fires - clock.now()
             if left <= 0.0:
                 fires = clock.now() + self.delay if self.fire() else inf
@@ -81,6 +85,11 @@ class ThreadRace(Race):
                 self._waiter.wait(None)
             else:
                 self._waiter.wait(left)
+
+    @property
+    def _ending(self) -> bool:
+        """Whether the primary has raised what no other attempt can make up for: `SystemExit`, say."""
+        return not isinstance(self.errors.get(1), Exception | None)
 
     def _run(self, number: int) -> bool:
         context = copy_context()

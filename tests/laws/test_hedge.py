@@ -659,3 +659,165 @@ def test_an_interruption_of_the_waiting_thread_leaves_both_attempts_behind(monke
             end.set()
         until(lambda: len(stage.left) == 2)
         assert stage.left == [0.0, 0.0]
+
+
+def test_what_asks_the_program_to_stop_is_made_up_for_by_nobody() -> None:
+    stage = Stage(Hedge(1.0, budget=None))
+    stage.outcomes[1] = SystemExit(3)
+    late = stage.outcomes[2] = Response("close")
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            stage.hedge.call(stage.work)
+        except SystemExit as error:
+            raised.append(error)
+
+    with sandbox():
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        until(lambda: len(stage.begun) == 2)
+        stage.ends[0].set()
+        thread.join()
+        assert raised == [stage.outcomes[1]]
+        stage.ends[1].set()
+        until(lambda: late.closed)
+        assert (stage.hedge.stats.won, stage.hedge.stats.lost) == (0, 1)
+
+
+@pytest.mark.law(57, 59)
+def test_a_rival_that_cannot_start_ends_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    hedge = Hedge(1.0, budget=None)
+    stage = Stage(hedge)
+    start, asked = type(hedge._workers).start, list[int]()
+
+    def refuse_the_second(workers: Any, function: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 2:
+            raise RuntimeError("can't start new thread")
+        return start(workers, function)
+
+    monkeypatch.setattr(type(hedge._workers), "start", refuse_the_second)
+    with sandbox():
+        thread = stage.call()
+        until(lambda: len(asked) == 2)
+        stage.ends[0].set()
+        thread.join()
+        assert stage.found == [1]
+        assert (hedge.stats.won, hedge.stats.lost) == (0, 0)
+
+
+@pytest.mark.law(60)
+@every_backend
+def test_what_a_rival_brings_to_a_caller_that_has_gone_is_closed(backend: str) -> None:
+    hedge, made = Hedge(1.0, budget=None), list[Response]()
+
+    @hedge
+    async def work() -> Response:
+        if not made:
+            made.append(Response("close"))
+            await clock.asleep(2)
+            raise ConnectionError
+        made.append(Response("close"))
+        with anyio.CancelScope(shield=True):
+            await clock.asleep(5)
+        return made[1]
+
+    async def scene() -> None:
+        with anyio.CancelScope() as scope:
+            clock.expire(cast("Any", scope), 3)
+            await work()
+        await clock.asleep(20)
+        assert made[1].closed
+
+    with sandbox():
+        anyio.run(scene, backend=backend)
+        assert (hedge.stats.won, hedge.stats.lost) == (0, 1)
+
+
+@pytest.mark.law(60)
+@every_backend
+def test_to_close_what_came_too_late_delays_nobody(backend: str) -> None:
+    hedge, begun = Hedge(1.0, budget=None), list[int]()
+
+    class Lingering:
+        async def aclose(self) -> None:
+            await clock.asleep(1_000)
+
+    @hedge
+    async def work() -> object:
+        begun.append(1)
+        with anyio.CancelScope(shield=len(begun) == 1):
+            await clock.asleep(3.0 if len(begun) == 1 else 0.5)
+        return Lingering()
+
+    async def scene() -> float:
+        began = clock.now()
+        await work()
+        return clock.now() - began
+
+    with sandbox():
+        assert anyio.run(scene, backend=backend) == pytest.approx(3.0)
+
+
+@pytest.mark.law(58)
+@every_backend
+def test_calls_that_take_no_time_are_not_hedged_at_once(backend: str) -> None:
+    hedge, begun = Hedge(budget=None), list[int]()
+
+    @hedge
+    async def work() -> None:
+        begun.append(1)
+
+    async def scene() -> None:
+        for _ in range(3 * LEAST):
+            await work()
+
+    with sandbox():
+        anyio.run(scene, backend=backend)
+        assert len(begun) == 3 * LEAST
+        assert hedge.stats.delay == 0.001
+
+
+@pytest.mark.law(60, 73)
+def test_a_native_cancellation_well_before_the_rival_ends_is_delivered_at_once() -> None:
+    hedge, begun = Hedge(1.0, budget=None), list[int]()
+
+    @hedge
+    async def work() -> str:
+        begun.append(1)
+        await clock.asleep(9 if len(begun) == 1 else 6)
+        return "answer"
+
+    async def scene() -> None:
+        task = asyncio.ensure_future(work())
+        await clock.asleep(3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert clock.now() == 1003.0
+
+    with sandbox():
+        asyncio.run(scene())
+
+
+@pytest.mark.law(66, 92)
+def test_threads_see_the_caller_s_context_and_none_begins_after_the_deadline() -> None:
+    who: ContextVar[str] = ContextVar("who", default="nobody")
+    stage = Stage(Hedge(1.0, budget=None))
+    seen: list[str] = []
+
+    def run() -> None:
+        who.set("ann")
+        stage.hedge.call(lambda: (seen.append(who.get()), stage.work()))
+
+    with sandbox():
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        until(lambda: len(stage.begun) == 2)
+        for end in stage.ends:
+            end.set()
+        thread.join()
+        assert seen == ["ann", "ann"]
+        with deadline(0), pytest.raises(OutOfTime):
+            stage.hedge.call(stage.work)
