@@ -436,8 +436,8 @@ def test_the_quantile_is_that_of_the_last_calls_and_none_while_there_are_too_few
     else:
         found = machine.value()
         assert found in last
-        assert sum(value <= found for value in last) >= share * len(last) - 1e-9  # type: ignore[operator]
-        assert sum(value < found for value in last) <= share * len(last)  # type: ignore[operator]
+        assert sum(value <= found for value in last) >= share * len(last) - 1e-9
+        assert sum(value < found for value in last) <= share * len(last)
 
 
 @pytest.mark.law(58)
