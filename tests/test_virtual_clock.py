@@ -116,6 +116,36 @@ async def test_a_sleep_that_is_cancelled_leaves_no_timer_behind() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_loop_outlives_its_sandboxes() -> None:
+    for _ in range(3):
+        with sandbox() as time:
+            await clock.asleep(5.0)
+            assert time.elapsed == 5.0
+
+
+@pytest.mark.anyio
+async def test_a_sandbox_in_a_sandbox_has_a_time_of_its_own() -> None:
+    with sandbox() as outer:
+        await clock.asleep(5.0)
+        with sandbox() as inner:
+            await clock.asleep(3.0)
+            await clock.asleep(4.0)
+        await clock.asleep(2.0)
+    assert (outer.elapsed, inner.elapsed) == (7.0, 7.0)
+
+
+@pytest.mark.anyio
+async def test_who_still_waits_when_a_sandbox_is_left_waits_on_beside_the_next_one() -> None:
+    async with anyio.create_task_group() as tasks:
+        with sandbox() as first:
+            tasks.start_soon(clock.asleep, 2.0)
+            await anyio.wait_all_tasks_blocked()
+        with sandbox() as second:
+            await clock.asleep(1.0)
+    assert (first.elapsed, second.elapsed) == (2.0, 1.0)
+
+
+@pytest.mark.anyio
 async def test_tasks_that_are_busy_are_not_leapt_over() -> None:
     with sandbox() as time:
         seen: list[float] = []

@@ -10,9 +10,13 @@ import contextlib
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 _IDLE_TURNS = 8
 """Turns of an asyncio loop with nothing to do before it counts as idle: enough for a socket on loopback to speak up."""
+
+_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
+"""How many clocks watch a loop: one that was left may still do so, and a turn of theirs is nobody's work."""
 
 
 class Home(Protocol):
@@ -66,16 +70,22 @@ class AsyncioHome:
 
         def look() -> None:
             nonlocal turns, idle_since
-            if turns == 0 or self._ready or busy():
+            if turns == 0 or self._has_work() or busy():
                 turns, idle_since = 0, self._loop.time()
             turns += 1
             if turns > _IDLE_TURNS and self._loop.time() - idle_since >= patience:
                 turns = 0
                 if not leap():
+                    _watchers[self._loop] -= 1
                     return
             self._loop.call_soon(look)
 
+        _watchers[self._loop] = _watchers.get(self._loop, 0) + 1
         self._loop.call_soon(look)
+
+    def _has_work(self) -> bool:
+        """Whether anything is due but the looks of the other watchers, each of which is due once."""
+        return len(self._ready) >= _watchers[self._loop]
 
 
 class TrioHome:
