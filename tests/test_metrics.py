@@ -156,9 +156,9 @@ def test_a_silent_meter_provider_is_left_alone() -> None:
 
 def test_the_public_door_sees_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     door = _gate._PublicDoor()
-    for place in ("resilience._gate.metering", "resilience._policy.metering"):
+    for place in ("resilience._gate.metering", "resilience._compose.metering"):
         monkeypatch.setattr(place, door)
-    guarded = Pipeline(name="public")(divmod)
+    guarded = Pipeline(name="public", fuse=False)(divmod)
     guarded(7, 2)
     assert door._METER_PROVIDER is None
     sdk = Sdk(traces=False, metrics=True).install()

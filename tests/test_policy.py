@@ -22,7 +22,7 @@ import pytest
 
 from resilience import Bulkhead, CircuitBreaker, Pipeline, ResilienceWarning, fallback, retry, timeout
 from resilience import _results as results
-from resilience._policy import is_coroutine_function
+from resilience._functions import is_coroutine_function
 
 GUARDED = retry(on=Exception, wait=0)
 

@@ -23,7 +23,7 @@ from resilience import (
     timeout,
 )
 from resilience._clock import clock
-from resilience._policy import acompose
+from resilience._compose import acompose
 from resilience.simulate import Brownout, LookAside, Service, exponential, lognormal, simulate
 from resilience.simulate._loop import START
 from resilience.simulate._report import quantile_of, sparkline

@@ -135,8 +135,8 @@ print(type(api._TRACER_PROVIDER).__module__)
 
 def test_it_works_where_the_api_hides_its_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_gate, "tracing", _gate._PublicDoor())
-    monkeypatch.setattr("resilience._policy.tracing", _gate._PublicDoor())
-    guarded = Pipeline(name="public")(divmod)
+    monkeypatch.setattr("resilience._compose.tracing", _gate._PublicDoor())
+    guarded = Pipeline(name="public", fuse=False)(divmod)
     guarded(7, 2)
     assert _gate.tracing._TRACER_PROVIDER is None  # nobody listens: no span is even begun
     sdk = Sdk().install()

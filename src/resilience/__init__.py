@@ -37,9 +37,10 @@ from ._events import Event, listen
 from ._fallback import fallback
 from ._hedge import Hedge, HedgeStats
 from ._keyed import Keyed, KeyedStats
+from ._layer import SupportsBind
 from ._lease import Guard, Lease
 from ._pipeline import Pipeline
-from ._policy import Policy, SupportsBind
+from ._policy import Policy
 from ._priority import priority
 from ._rate import Rate
 from ._rate_limiter import RateLimiter, RateLimiterStats

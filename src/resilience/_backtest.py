@@ -20,10 +20,11 @@ from typing import Any, cast
 import anyio
 
 from ._clock import clock
+from ._compose import acompose
 from ._core.replay import CUT, Attempt, Call, Comparison, Ended, Traffic, Turn, as_recorded, compare
 from ._events import Event, Listener, StateChanged, listen, logger
+from ._layer import Layer, SupportsBind
 from ._pipeline import Pipeline
-from ._policy import Layer, SupportsBind, acompose
 from ._telemetry import outcome_of
 from ._traits import Role
 from .errors import RecordedError, Rejected, ResilienceError, ResilienceWarning, TimedOut

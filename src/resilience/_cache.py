@@ -20,12 +20,13 @@ from typing import Any
 from . import _checks, _live, _totals
 from ._ambient import require_time, within_deadline
 from ._clock import clock
+from ._compose import guarded_function
 from ._core.flights import Flight
 from ._events import ServedStale, emit
 from ._fetching import Lead, Shelf, outcome
 from ._keys import Arguments, Keys, Named
 from ._metrics import ERROR_TYPE, OUTCOME, POLICY_NAME, Instrument, Reading, declare
-from ._policy import Shared, guarded_function
+from ._policy import Shared
 from ._refreshing import Refresher
 from ._store import AsyncStore, Entry, MemoryStore, Store, checked_store
 from ._telemetry import Waiting

@@ -10,8 +10,9 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 from ._checks import takes_one
 from ._events import FellBack, emit
+from ._functions import is_coroutine_function
 from ._matching import Matcher, On, Predicate
-from ._policy import P, Recipe, T, acall_once, call_once, decorate, is_coroutine_function
+from ._policy import P, Recipe, T, acall_once, call_once, decorate
 from ._standing_in import stands_in
 from ._telemetry import fell_back
 from ._traits import Role, Traits

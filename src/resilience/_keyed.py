@@ -21,10 +21,12 @@ from operator import le
 from typing import Any, cast
 
 from . import _checks, _live, _totals
+from ._compose import acompose, compose, guarded_function
 from ._core.keyring import Keyring
 from ._family import making_for
+from ._layer import Layer, SupportsBind
 from ._metrics import POLICY_NAME, Instrument, Reading, declare
-from ._policy import Layer, Policy, Shared, SupportsBind, acompose, compose, guarded_function
+from ._policy import Policy, Shared
 from ._traits import Role, Traits
 
 _MAXSIZE = 10_000

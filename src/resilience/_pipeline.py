@@ -10,11 +10,14 @@ from contextlib import AsyncExitStack, ExitStack
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast, overload
 
+from ._checks import flag
+from ._compose import acompose, compose
 from ._explain import Explanation, explain
 from ._fallback import fallback
+from ._layer import Layer, SupportsBind
 from ._lease import Ending, Lease
 from ._orders import check
-from ._policy import Layer, P, Policy, SupportsBind, T, acall_once, acompose, call_once, compose, decorate
+from ._policy import P, Policy, T, acall_once, call_once, decorate
 from ._traits import Role, Traits
 
 U = TypeVar("U")
@@ -23,12 +26,13 @@ U = TypeVar("U")
 class _Composition(Policy):
     """The layers of a pipeline. Apart, because a type checker reads `__new__` only where no `__init__` is as near."""
 
-    __slots__ = ("_layers",)
+    __slots__ = ("_fuse", "_layers")
 
     kind = "pipeline"
 
-    def __init__(self, /, *parts: Any, name: str | None = None) -> None:
+    def __init__(self, /, *parts: Any, name: str | None = None, fuse: bool = True) -> None:
         super().__init__(name)
+        self._fuse = flag("fuse", fuse)
         self._layers: tuple[SupportsBind, ...] = tuple(layer for part in parts for layer in _layers_of(part))
         check(self._layers, [_traits_of(layer) for layer in self._layers])
 
@@ -44,6 +48,11 @@ class _Composition(Policy):
     def label(self) -> str:
         """The name, or `Pipeline`, whatever it begins with."""
         return self.name or "Pipeline"
+
+    @property
+    def fuses(self) -> bool:
+        """Whether what it decorates is written out as one function when it is first called."""
+        return self._fuse
 
     def layers(self) -> tuple[SupportsBind, ...]:
         """The policies it consists of, outermost first."""
@@ -74,6 +83,9 @@ class Pipeline(_Composition):
         parts: Policies, pipelines, or any object with `bind` and `abind`. A `fallback` can only be the first; the
             pipeline's answers are then typed `T | U`.
         name: The name of the span of each call; it is that of the outermost pipeline. Default: the function's own name.
+        fuse: Whether a function that it decorates is written out as one function when it is first called (see
+            `source`); `False` leaves it nested: slower, and the same in all else. It is for the outermost to say.
+            Default: `True`, unless the environment says `RESILIENCE_FUSE=0`.
 
     Raises:
         TypeError: A part is no policy.
@@ -85,11 +97,16 @@ class Pipeline(_Composition):
 
     @overload
     def __new__(
-        cls, first: "fallback[U] | FallbackPipeline[U]", /, *parts: SupportsBind, name: str | None = None
+        cls,
+        first: "fallback[U] | FallbackPipeline[U]",
+        /,
+        *parts: SupportsBind,
+        name: str | None = None,
+        fuse: bool = True,
     ) -> "FallbackPipeline[U]": ...
     @overload
-    def __new__(cls, /, *parts: SupportsBind, name: str | None = None) -> Self: ...
-    def __new__(cls, /, *parts: Any, name: str | None = None, **_: Any) -> Any:  # noqa: ARG004 - what `help()` shows
+    def __new__(cls, /, *parts: SupportsBind, name: str | None = None, fuse: bool = True) -> Self: ...
+    def __new__(cls, /, *parts: Any, name: str | None = None, fuse: bool = True, **_: Any) -> Any:  # noqa: ARG004 - what `help()` shows
         """Make a pipeline; one that begins with a fallback is typed for the fallback's answers."""
         begins_with_fallback = bool(parts) and isinstance(parts[0], fallback | FallbackPipeline)
         kind: type[Any] = FallbackPipeline if begins_with_fallback and cls is Pipeline else cls
@@ -152,7 +169,8 @@ class Pipeline(_Composition):
         return method
 
     def __repr__(self) -> str:
-        written = [*map(repr, self._layers), *([f"name={self.name!r}"] if self.name else [])]
+        options = [*([f"name={self.name!r}"] if self.name else []), *([] if self._fuse else ["fuse=False"])]
+        written = [*map(repr, self._layers), *options]
         return f"Pipeline({', '.join(written)})"
 
 

@@ -7,6 +7,8 @@ we add, one note, must stay one.
 from contextlib import suppress
 from typing import NoReturn, cast
 
+from ._frames import is_inside
+
 _MARK = "resilience: "
 
 
@@ -18,6 +20,14 @@ def reraise(error: BaseException) -> NoReturn:
     finally:
         _set_context(error, context)
         del error, context  # the frame is in the traceback of the error: do not let it hold the error
+
+
+def lean(error: BaseException) -> BaseException:
+    """Take our frames off the upper end of a traceback: how we came to call again helps nobody to find a mistake."""
+    trace = error.__traceback__
+    while trace is not None and is_inside(trace.tb_frame):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
 
 
 def annotate(error: BaseException, note: str) -> None:

@@ -26,10 +26,11 @@ from ._core.outcomes import peek
 from ._core.replay import Attempt, Call, Turn
 from ._events import Event, StateChanged, listen
 from ._fallback import fallback
+from ._layer import Layer, SupportsBind
 from ._lease import Ending, Guard, Lease
 from ._metrics import type_name
 from ._pipeline import FallbackPipeline, Pipeline
-from ._policy import Layer, Shared, SupportsBind
+from ._policy import Shared
 from ._telemetry import outcome_of
 from ._traffic_file import RecordStats, TrafficFile
 from ._traits import Role, Traits

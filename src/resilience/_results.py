@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
+from ._frames import levels_inside
 from .errors import ResilienceWarning
 
 _MOST_TYPES = 1_000
@@ -81,7 +82,7 @@ def stream_watch(name: str) -> Callable[[object], type[Any]]:
                 "fail or end. Hold a lease over its whole life instead: 'lease = policy.admit()' (or 'await "
                 "policy.aadmit()'), then lease.succeed() or lease.fail(error) when it ends",
                 ResilienceWarning,
-                stacklevel=3,
+                stacklevel=levels_inside(),
             )
         return kind
 

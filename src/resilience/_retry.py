@@ -21,7 +21,7 @@ from ._clock import clock
 from ._core.retry_after import retry_after_of
 from ._matching import Matcher, On, Predicate
 from ._policy import Recipe
-from ._raising import reraise
+from ._raising import lean, reraise
 from ._telemetry import Waiting
 from ._traits import Role, Traits
 from ._waiters import warn_if_blocking
@@ -157,6 +157,8 @@ class retry(Recipe):
             if failure is not None or (unwanted is not None and unwanted(result)):
                 try:
                     result = repeat(seen, started, failure, result, fn, args, kwargs)
+                except BaseException as error:  # noqa: BLE001 - it is raised again
+                    raise lean(error)  # noqa: B904
                 finally:
                     failure = None  # no cycle through this frame
             return result
@@ -182,6 +184,8 @@ class retry(Recipe):
             if failure is not None or (unwanted is not None and unwanted(result)):
                 try:
                     result = await repeat(seen, started, failure, result, fn, args, kwargs)
+                except BaseException as error:  # noqa: BLE001 - it is raised again
+                    raise lean(error)  # noqa: B904
                 finally:
                     failure = None  # no cycle through this frame
             return result

@@ -8,7 +8,6 @@ This module knows nothing of what is waited for.
 """
 
 import contextlib
-import inspect
 import sys
 import threading
 import warnings
@@ -16,6 +15,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, cast
 
 from ._clock import clock
+from ._frames import levels_inside
 from .errors import ResilienceWarning
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def warn_if_blocking(policy: str, instead: str) -> None:
     warnings.warn(
         f"{policy} is about to block a thread that runs an event loop, and with it every task there; {instead}",
         ResilienceWarning,
-        stacklevel=_levels_inside(),
+        stacklevel=levels_inside(),
     )
 
 
@@ -216,11 +216,3 @@ def _trio_token(trio: Any) -> Any:
         return trio.lowlevel.current_trio_token()
     except RuntimeError:
         return None
-
-
-def _levels_inside() -> int:
-    """How many calls up, as `warnings.warn` counts for its caller, the first line outside this package stands."""
-    level, frame = 0, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "resilience":
-        level, frame = level + 1, frame.f_back
-    return level

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from .._backtest import Backtest, NoReplay, backtest
 from .._core.replay import Call, Ended, Latency, Side, Turn
-from .._policy import SupportsBind
+from .._layer import SupportsBind
 from .._traffic_file import NoRecording, read
 from ._app import UsageError
 from ._output import Output

@@ -13,11 +13,12 @@ from math import inf
 from types import FunctionType, ModuleType
 from typing import Any, cast
 
+from .._compose import site_of
 from .._fallback import fallback
+from .._functions import is_coroutine_function
+from .._layer import Layer, SupportsBind
 from .._lint import Doubt, doubts, most_calls, promises
 from .._pipeline import Pipeline
-from .._policy import Layer, SupportsBind, decorate, is_coroutine_function
-from .._telemetry import Site
 from .._traits import Role, Traits
 from ..errors import Rejected, ResilienceError, ResilienceWarning, TimedOut
 from ._app import UsageError
@@ -195,7 +196,7 @@ def _composition(where: str, one: Any) -> Composition | None:
     if issubclass(type(one), Pipeline):
         return Composition(where, one.name, one.layers())
     chain = list(_chain(one))
-    sites = [site for function in chain if (site := _site(function)) is not None]
+    sites = [site for each in chain if isinstance(each, FunctionType) and (site := site_of(each)) is not None]
     if not sites:
         return None
     layers = tuple(layer for site in sites for layer in cast("tuple[SupportsBind, ...]", site.layers))
@@ -212,14 +213,6 @@ def _chain(function: Any) -> Iterator[Any]:
             function = function.__func__
         else:
             function = inspect.getattr_static(function, "__wrapped__", None)
-
-
-def _site(function: Any) -> Site | None:
-    """What a guarded function keeps of its policies, where it calls from."""
-    if not isinstance(function, FunctionType) or function.__globals__ is not decorate.__globals__:
-        return None
-    kept = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    return next((cell.cell_contents for name, cell in kept if name == "site"), None)
 
 
 # What each layer sees

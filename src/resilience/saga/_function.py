@@ -6,7 +6,8 @@ from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import Any, cast
 
 from .. import _checks
-from .._policy import Policy, is_coroutine_function
+from .._functions import is_coroutine_function
+from .._policy import Policy
 from ._signature import parameters_of
 from ._wrong import Written, label, wrong
 

@@ -10,11 +10,12 @@ from typing import Any, cast
 
 from .. import _checks
 from .._clock import use
+from .._compose import acompose
 from .._events import listen, logger
 from .._fallback import fallback
+from .._layer import SupportsBind
 from .._live import shelve_all
 from .._pipeline import Pipeline
-from .._policy import SupportsBind, acompose
 from ..errors import ResilienceWarning
 from ._clients import Arrivals, Call, Client
 from ._ledger import Ledger

@@ -1,0 +1,311 @@
+"""Writes the text of several shells in one function, and makes its code.
+
+Three things have to be found: a name for each variable (`layout_of`: known from the shells' code, before there is a
+text), the globals that the shells read from different modules (`namespace`), and the text itself.
+"""
+
+import builtins
+import inspect
+import keyword
+import linecache
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple, cast
+
+from ._form import Draft, Outline, draft, function_in, outline
+
+_PACKAGE = __name__.partition(".")[0]
+_MOST = 10_000  # shapes that are remembered; a large program has some hundreds
+_WIDTH = 110
+
+
+class Parameters(NamedTuple):
+    """The parameters of a function, by name. Their defaults are the function's, not the text's."""
+
+    positional_only: tuple[str, ...]
+    positional: tuple[str, ...]
+    rest: str
+    keyword_only: tuple[str, ...]
+    extra: str
+
+    def declared(self) -> str:
+        """As they stand between the parentheses of a `def`."""
+        parts = [*self.positional_only, *(["/"] if self.positional_only else []), *self.positional]
+        if self.rest or self.keyword_only:
+            parts.append(f"*{self.rest}")
+        return ", ".join([*parts, *self.keyword_only, *_starred("**", self.extra)])
+
+    def handed_on(self) -> dict[str, str]:
+        """What stands for `*args`, `**kwargs`, `args` and `kwargs` where the parameters have names."""
+        args = [*self.positional_only, *self.positional, *_starred("*", self.rest)]
+        extra = _starred("**", self.extra)
+        pairs = [*(f'"{name}": {name}' for name in self.keyword_only), *extra]
+        return {
+            "*args": ", ".join(args),
+            "**kwargs": ", ".join([*(f"{name}={name}" for name in self.keyword_only), *extra]),
+            "args": self.rest if args == [f"*{self.rest}"] else f"({', '.join(args)}{',' * (len(args) == 1)})",
+            "kwargs": self.extra if pairs == [f"**{self.extra}"] else f"{{{', '.join(pairs)}}}",
+        }
+
+    def names(self) -> set[str]:
+        """All of them."""
+        return {*self.positional_only, *self.positional, self.rest, *self.keyword_only, self.extra}
+
+
+ANY = Parameters((), (), "args", (), "kwargs")
+"""Those of a function that takes what it gets."""
+
+
+class Shape(NamedTuple):
+    """What functions have in common that share one written function.
+
+    Attributes:
+        shells: The code of each shell, outermost first, and the identity of the globals that it reads.
+        parameters: Those of the written function, if no shell asks about the arguments.
+        waits: Whether it is a coroutine function.
+    """
+
+    shells: tuple[tuple[CodeType, int], ...]
+    parameters: Parameters
+    waits: bool
+
+
+class Layout(NamedTuple):
+    """How the names of all shells live in one function.
+
+    Attributes:
+        names: For each shell, what its names are called.
+        free: What the written function closes over, in the order of its code.
+        cells: Where it has that from: number of the shell, place in the shell's closure.
+        taken: Every name that is in use.
+    """
+
+    names: tuple[Mapping[str, str], ...]
+    free: tuple[str, ...]
+    cells: tuple[tuple[int, int], ...]
+    taken: frozenset[str]
+
+
+class Written(NamedTuple):
+    """A composition, written out.
+
+    Attributes:
+        text: What a reader sees.
+        code: What runs.
+        exact: Whether its parameters are those of the user's function, and not `*args, **kwargs`.
+    """
+
+    text: str
+    code: CodeType
+    exact: bool
+
+
+def shortened() -> BaseException:
+    """The error under way in a first call, without the frame of the written function: there is one for that already."""
+    error = cast("BaseException", sys.exception())
+    beyond = error.__traceback__ and error.__traceback__.tb_next
+    if beyond is None or beyond.tb_frame.f_globals is not namespace:
+        return error
+    return error.with_traceback(beyond.tb_next)
+
+
+namespace: dict[str, Any] = {"__name__": __name__, "__builtins__": builtins, shortened.__name__: shortened}
+"""The globals of every written function: what our shells read from their modules, and the modules of others."""
+
+_written: dict[Shape, Written | None] = {}
+
+
+def parameters_of(fn: object) -> Parameters:
+    """The parameters of a function; what is none, or has names that cannot be written, takes what it gets."""
+    if not isinstance(fn, FunctionType):
+        return ANY
+    code = fn.__code__
+    only, first = code.co_posonlyargcount, code.co_argcount
+    last = first + code.co_kwonlyargcount
+    stars = iter(code.co_varnames[last:])
+    found = Parameters(
+        positional_only=code.co_varnames[:only],
+        positional=code.co_varnames[only:first],
+        keyword_only=code.co_varnames[first:last],
+        rest=next(stars) if code.co_flags & inspect.CO_VARARGS else "",
+        extra=next(stars) if code.co_flags & inspect.CO_VARKEYWORDS else "",
+    )
+    writable = all(name.isidentifier() and not keyword.iskeyword(name) for name in found.names() - {""})
+    return found if writable else ANY
+
+
+@lru_cache(_MOST)
+def layout_of(shape: Shape) -> Layout:
+    """Find a name for everything: its own if it is alone with it, else with the number of its shell behind it."""
+    outlines = [cast("Outline", outline(code)) for code, _ in shape.shells]
+    innermost = len(outlines) - 1
+    everyones = [name for each in outlines for name in each.own]
+    taken = shape.parameters.names() | ANY.names() | {shortened.__name__}
+    taken = taken.union(*(each.world for each in outlines))
+    names: list[dict[str, str]] = []
+    for layer, each in enumerate(outlines):
+        plain = {"fn"} if layer == innermost else {"result"} if layer == 0 else set[str]()
+        plain |= {name for name in each.own if everyones.count(name) == 1}
+        chosen: dict[str, str] = {}
+        for name in ("fn", "result", *sorted(each.own)):
+            chosen[name] = _not_in(taken, name if name in plain else f"{name}_{layer}")
+            taken.add(chosen[name])
+        names.append(chosen)
+    free = sorted(
+        (names[layer][name], (layer, index))
+        for layer, (code, _) in enumerate(shape.shells)
+        for index, name in enumerate(code.co_freevars)
+        if name != "fn" or layer == innermost or outlines[layer].again
+    )
+    return Layout(tuple(names), tuple(name for name, _ in free), tuple(cell for _, cell in free), frozenset(taken))
+
+
+def first_call(layout: Layout, *, waits: bool) -> CodeType:
+    """The code that a function has until it is first called: it closes over the same as the one that will be written.
+
+    An error comes out of it with one frame of ours, as it does from then on.
+    """
+    return _first_call(layout.free, layout.names[0]["entrance"], waits=waits)
+
+
+@lru_cache(_MOST)
+def _first_call(free: tuple[str, ...], entrance: str, *, waits: bool) -> CodeType:
+    head, run = ("async def", "await ") if waits else ("def", "")
+    return _code_of(
+        f"{head} call(*args, **kwargs):\n"
+        "    try:\n"
+        f"        return {run}{entrance}.begin()(*args, **kwargs)\n"
+        "    except BaseException:\n"
+        f"        raise {shortened.__name__}()\n"
+        f"    {', '.join(free)}\n",  # never comes to be run: to name them is enough
+        free,
+        "<resilience: a first call>",
+    )[1]
+
+
+def write(shape: Shape, shells: list[Any]) -> Written | None:
+    """Write the functions of a shape, if this is the first of them.
+
+    Returns:
+        `None` where there is no source to write it from.
+    """
+    if shape not in _written:
+        if len(_written) >= _MOST:
+            _written.clear()
+        _written[shape] = _write(shape, shells)
+    return _written[shape]
+
+
+def _write(shape: Shape, shells: list[Any]) -> Written | None:
+    layout = layout_of(shape)
+    drafts = [draft(shell.__code__) for shell in shells]
+    worlds = [_world_of(shell, layout.taken) for shell in shells]
+    if None in drafts or None in worlds:
+        return None
+    writer = _Writer(shape, layout, cast("list[Draft]", drafts), cast("list[dict[str, str]]", worlds))
+    label = ", ".join(map(_label, shape.shells[1:])) or "no policy"
+    waits = "async " if shape.waits else ""
+    name = _unused(f"<resilience: {label} around {waits}({writer.parameters.declared()})>")
+    try:
+        text, code = _code_of(writer.text(), layout.free, name)
+    except (SyntaxError, RecursionError, MemoryError):  # more than twenty blocks in one another, say
+        return None
+    if code.co_freevars != layout.free:
+        return None
+    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+    return Written(text, code, exact=writer.exact)
+
+
+class _Writer:
+    """Writes one text."""
+
+    def __init__(self, shape: Shape, layout: Layout, drafts: list[Draft], worlds: list[dict[str, str]]) -> None:
+        self._shape = shape
+        self._layout = layout
+        self._drafts = drafts
+        self._worlds = worlds
+        # The outermost may ask: it hands them to the same composition once more, when somebody listens.
+        self.exact = not any(each.asks for each in drafts[1:])
+        self.parameters = shape.parameters if self.exact else ANY
+        self._handed_on = self.parameters.handed_on()
+
+    def text(self) -> str:
+        """The whole function."""
+        result = self._layout.names[0]["result"]
+        head = "async def" if self._shape.waits else "def"
+        body = "\n".join([*self._lines(0, result), f"return {result}"])
+        return f"{head} call({self.parameters.declared()}):\n{textwrap.indent(body, '    ')}\n"
+
+    def _lines(self, layer: int, result: str) -> Iterator[str]:
+        """One shell, with those inside it."""
+        here = self._drafts[layer]
+        names = {**self._layout.names[layer], **self._worlds[layer], **self._handed_on, "result": result}
+        if layer == len(self._drafts) - 1:
+            return here.written(names, [self._call(result)])
+        # What has a result before the call keeps it if the call fails: then the inner one needs a name of its own.
+        inner = self._layout.names[layer + 1]["result"] if here.prepared else result
+        inside = [f"# {_label(self._shape.shells[layer + 1])}", *self._lines(layer + 1, inner)]
+        return here.written(names, inside if inner == result else [*inside, f"{result} = {inner}"])
+
+    def _call(self, result: str) -> str:
+        arguments = ", ".join(filter(None, (self._handed_on["*args"], self._handed_on["**kwargs"])))
+        return f"{result} = {'await ' * self._shape.waits}{self._layout.names[-1]['fn']}({arguments})"
+
+
+def _world_of(shell: Any, taken: frozenset[str]) -> dict[str, str] | None:
+    """What the globals that a shell reads are called in the common namespace.
+
+    Our own modules never give a global another value, so the value is enough. In another's they may change at any
+    time, by a test's patch for one, so they are looked up in their module at each call, as the shell itself would.
+    """
+    home: dict[str, Any] = shell.__globals__
+    ours = home["__name__"].partition(".")[0] == _PACKAGE
+    found: dict[str, str] = {}
+    for name in cast("Outline", outline(shell.__code__)).world:
+        if name in home and ours:
+            found[name] = _place(name, home[name], taken - {name})
+        elif name in home:
+            module = home["__name__"]
+            found[name] = f"{_place(module.rpartition('.')[2], sys.modules[module], taken)}.{name}"
+        elif not hasattr(builtins, name) or name in namespace:
+            return None
+    return found
+
+
+def _place(name: str, value: object, taken: frozenset[str]) -> str:
+    """Put a value into the common namespace; where its name stands for another one already, under another name."""
+    while name in taken or namespace.setdefault(name, value) is not value:
+        name += "_"
+    return name
+
+
+def _starred(stars: str, name: str) -> list[str]:
+    return [stars + name] if name else []
+
+
+def _not_in(taken: set[str], name: str) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _label(shell: tuple[CodeType, int]) -> str:
+    """Whose shell it is, as its author calls it: the class that binds."""
+    return shell[0].co_qualname.partition(".")[0].lstrip("_")
+
+
+def _unused(name: str) -> str:
+    return next(
+        tried for tried in (name, *(f"{name[:-1]}, {n}>" for n in range(2, 100_000))) if tried not in linecache.cache
+    )
+
+
+def _code_of(function: str, free: tuple[str, ...], name: str) -> tuple[str, CodeType]:
+    """Compile a function that closes over these names."""
+    head = textwrap.fill(f"def bind({', '.join(free)}):", _WIDTH, subsequent_indent=" " * 9, break_long_words=False)
+    text = f"{head}\n\n{textwrap.indent(function, '    ')}\n    return call\n"
+    module = compile(text, name, "exec", dont_inherit=True)
+    return text, function_in(function_in(module))
