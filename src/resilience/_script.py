@@ -174,16 +174,15 @@ def first_call(layout: Layout, *, waits: bool) -> CodeType:
 @lru_cache(_MOST)
 def _first_call(free: tuple[str, ...], entrance: str, *, waits: bool) -> CodeType:
     head, run = ("async def", "await ") if waits else ("def", "")
-    return _code_of(
+    function = (
         f"{head} call(*args, **kwargs):\n"
         "    try:\n"
         f"        return {run}{entrance}.begin()(*args, **kwargs)\n"
         "    except BaseException:\n"
         f"        raise {shortened.__name__}()\n"
-        f"    {', '.join(free)}\n",  # never comes to be run: to name them is enough
-        free,
-        "<resilience: a first call>",
-    )[1]
+        f"    {', '.join(free)}\n"  # never comes to be run: to name them is enough
+    )
+    return _compiled(free, function, _unused("<resilience: a first call>"))[1]
 
 
 def write(shape: Shape, shells: list[Any]) -> Written | None:
@@ -202,7 +201,8 @@ def write(shape: Shape, shells: list[Any]) -> Written | None:
 def _write(shape: Shape, shells: list[Any]) -> Written | None:
     layout = layout_of(shape)
     drafts = [draft(shell.__code__) for shell in shells]
-    worlds = [_world_of(shell, layout.taken) for shell in shells]
+    given = shape.parameters.names()
+    worlds = [_world_of(shell, given, layout.taken) for shell in shells]
     if None in drafts or None in worlds:
         return None
     writer = _Writer(shape, layout, cast("list[Draft]", drafts), cast("list[dict[str, str]]", worlds))
@@ -210,12 +210,11 @@ def _write(shape: Shape, shells: list[Any]) -> Written | None:
     waits = "async " if shape.waits else ""
     name = _unused(f"<resilience: {label} around {waits}({writer.parameters.declared()})>")
     try:
-        text, code = _code_of(writer.text(), layout.free, name)
+        text, code = _compiled(layout.free, writer.text(), name)
     except (SyntaxError, RecursionError, MemoryError):  # more than twenty blocks in one another, say
         return None
     if code.co_freevars != layout.free:
         return None
-    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
     return Written(text, code, exact=writer.exact)
 
 
@@ -255,8 +254,8 @@ class _Writer:
         return f"{result} = {'await ' * self._shape.waits}{self._layout.names[-1]['fn']}({arguments})"
 
 
-def _world_of(shell: Any, taken: frozenset[str]) -> dict[str, str] | None:
-    """What the globals that a shell reads are called in the common namespace.
+def _world_of(shell: Any, given: set[str], taken: frozenset[str]) -> dict[str, str] | None:
+    """What the globals that a shell reads are called in the common namespace, where a parameter may have their name.
 
     Our own modules never give a global another value, so the value is enough. In another's they may change at any
     time, by a test's patch for one, so they are looked up in their module at each call, as the shell itself would.
@@ -265,12 +264,15 @@ def _world_of(shell: Any, taken: frozenset[str]) -> dict[str, str] | None:
     ours = home["__name__"].partition(".")[0] == _PACKAGE
     found: dict[str, str] = {}
     for name in cast("Outline", outline(shell.__code__)).world:
+        free = taken if name in given else taken - {name}
         if name in home and ours:
-            found[name] = _place(name, home[name], taken - {name})
+            found[name] = _place(name, home[name], free)
         elif name in home:
             module = home["__name__"]
             found[name] = f"{_place(module.rpartition('.')[2], sys.modules[module], taken)}.{name}"
-        elif not hasattr(builtins, name) or name in namespace:
+        elif hasattr(builtins, name):
+            found[name] = _place(name, getattr(builtins, name), free)
+        else:
             return None
     return found
 
@@ -303,9 +305,10 @@ def _unused(name: str) -> str:
     )
 
 
-def _code_of(function: str, free: tuple[str, ...], name: str) -> tuple[str, CodeType]:
-    """Compile a function that closes over these names."""
+def _compiled(free: tuple[str, ...], function: str, name: str) -> tuple[str, CodeType]:
+    """Compile a function that closes over these names, and let debuggers and tracebacks have its text."""
     head = textwrap.fill(f"def bind({', '.join(free)}):", _WIDTH, subsequent_indent=" " * 9, break_long_words=False)
     text = f"{head}\n\n{textwrap.indent(function, '    ')}\n    return call\n"
-    module = compile(text, name, "exec", dont_inherit=True)
-    return text, function_in(function_in(module))
+    code = function_in(function_in(compile(text, name, "exec", dont_inherit=True)))
+    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+    return text, code
