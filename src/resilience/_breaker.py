@@ -2,15 +2,15 @@
 
 The machine in `_core.breaker` decides; here is what it must not know: the lock, the clock, chance, the user's
 predicates, the listeners, and two short shells. A call that succeeds while the breaker is closed takes no lock, and no
-code of the user's (predicates, listeners, the call itself) runs under one.
-
-It knows nothing of other policies: what they refuse reaches it as a `Rejected`, which is no evidence about any service.
+code of the user's (predicates, listeners, the call itself) runs under one. Of other policies it knows nothing: what
+they refuse reaches it as a `Rejected`, which is no evidence about any service.
 """
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from math import inf
+from types import CoroutineType
 from typing import Any, Unpack
 
 from . import _checks, _totals
@@ -27,7 +27,7 @@ from ._live import enrol
 from ._matching import On, Predicate
 from ._outbox import Outbox
 from ._policy import Shared
-from ._results import refuse_coroutine, values
+from ._results import refuse_coroutine
 from ._traits import Role, Traits
 from .errors import CircuitOpen
 
@@ -121,7 +121,7 @@ class CircuitBreaker(Shared):
             started = clock.now() if period.timed else 0.0
             try:
                 result = fn(*args, **kwargs)
-                if type(result) not in values:
+                if type(result) is CoroutineType:
                     refuse_coroutine(result)
             except BaseException as error:
                 fail(period, error, started)
