@@ -520,7 +520,7 @@ def test_its_source_can_be_read() -> None:
     assert "def call(order, *, key):" in text
     assert text.index("# retry") < text.index("# CircuitBreaker") < text.index("result_2 = fn(order, key=key)")
     guarded = called(pipeline(charge), 1, key="k")
-    assert "".join(linecache.getlines(guarded.__code__.co_filename)) == text
+    assert "".join(linecache.getlines(guarded.__code__.co_filename)) == f"{text}\n"
     compile(text, "text", "exec")
     assert "noqa" not in text
 

@@ -102,6 +102,10 @@ class fallback(Generic[U]):
         """Make one guarded call of a coroutine function."""
         return cast("T | U", await acall_once(self.policy, fn)(*args, **kwargs))
 
+    def source(self, fn: Callable[..., object], /) -> str:
+        """What a function becomes that it decorates. See `Policy.source`."""
+        return self.policy.source(fn)
+
     def __repr__(self) -> str:
         return repr(self.policy)
 

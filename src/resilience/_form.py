@@ -15,8 +15,10 @@ No function in it, no `nonlocal`, no `yield`. A shell is looked at twice: when a
 import ast
 import dis
 import inspect
+import linecache
 import re
 import textwrap
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import CodeType
@@ -108,9 +110,9 @@ def outline(code: CodeType) -> Outline | None:
 def draft(code: CodeType) -> Draft | None:
     """What a shell's source tells, or `None` if there is none, it is not that of the code, or not in the form."""
     try:
-        source = textwrap.dedent(inspect.getsource(code))
+        source = _source_of(code)
         function = ast.parse(source).body[0]
-    except (OSError, TypeError, SyntaxError, ValueError, IndexError):
+    except (SyntaxError, tokenize.TokenError, ValueError, IndexError):
         return None
     if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or not _is_source_of(source, code):
         return None
@@ -216,6 +218,13 @@ def _drafted(lines: list[bytes], head: int, end: int, reader: _Reader, call: ast
         asks=reader.asks,
         prepared=reader.prepared,
     )
+
+
+def _source_of(code: CodeType) -> str:
+    """The text at its place; `inspect.getsource` would ask every module that is loaded whether it is the one."""
+    linecache.checkcache(code.co_filename)
+    lines = linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :]
+    return textwrap.dedent("".join(inspect.getblock(lines))) if lines else ""
 
 
 def _is_source_of(source: str, code: CodeType) -> bool:

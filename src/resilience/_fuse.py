@@ -66,7 +66,7 @@ def source(shell: Function, fn: Function) -> str:
     """The composition written out, as a text; a comment where it cannot be."""
     shells = _chain(shell, fn)
     written = write(_shape_of(shells, fn), shells) if shells else None
-    return "# It stays nested: there is no source to write it from.\n" if written is None else written.text
+    return "# It stays nested: there is no source to write it from." if written is None else written.text.rstrip()
 
 
 class _Beginning:

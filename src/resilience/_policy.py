@@ -63,7 +63,7 @@ class Policy(Layer):
             fn: The function; it is not called.
 
         Returns:
-            Python source. Where a policy is not written in a form that allows for it, its shell is called there, with
+            Python source, ready to print. Where a policy is not written in a form that allows for it, its shell is called there, with
             all that is inside it.
 
         Raises:

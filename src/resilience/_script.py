@@ -12,6 +12,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import count
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple, cast
 
@@ -300,9 +301,12 @@ def _label(shell: tuple[CodeType, int]) -> str:
 
 
 def _unused(name: str) -> str:
-    return next(
-        tried for tried in (name, *(f"{name[:-1]}, {n}>" for n in range(2, 100_000))) if tried not in linecache.cache
-    )
+    """A name for a text, that no other text has."""
+    numbers = count(2)
+    tried = name
+    while tried in linecache.cache:
+        tried = f"{name[:-1]}, {next(numbers)}>"
+    return tried
 
 
 def _compiled(free: tuple[str, ...], function: str, name: str) -> tuple[str, CodeType]:
