@@ -63,8 +63,8 @@ class Policy(Layer):
             fn: The function; it is not called.
 
         Returns:
-            Python source, ready to print. Where a policy is not written in a form that allows for it, its shell is called there, with
-            all that is inside it.
+            Python source, ready to print. Where a policy is not written in a form that allows for it, its shell is
+            called, with all that is inside it.
 
         Raises:
             TypeError: `fn` is a class, a generator function, or no callable at all.
