@@ -27,6 +27,12 @@ from resilience._form import draft, outline
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(autouse=True)
+def switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the environment of the test run switches it off."""
+    monkeypatch.delenv("RESILIENCE_FUSE", raising=False)
+
+
 def three(**options: Any) -> Pipeline:
     """A pipeline that can be written in one."""
     return Pipeline(retry(on=ConnectionError), CircuitBreaker(), Bulkhead(20), **options)
@@ -45,7 +51,6 @@ def is_written(guarded: Any) -> bool:
     )
 
 
-@three()
 def by_name(order: int, amount: int = 1) -> tuple[int, int]:
     """Has a name in a module."""
     return order, amount
@@ -94,8 +99,9 @@ def test_arguments_that_do_not_fit_are_told_as_by_the_function(args: tuple[Any, 
     assert breaker.stats.failures == 0  # it has seen no call
 
 
-def test_it_keeps_what_a_function_is_known_by() -> None:
-    guarded = called(by_name, 1)
+def test_it_keeps_what_a_function_is_known_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded = called(three()(by_name), 1)
+    monkeypatch.setattr(sys.modules[__name__], "by_name", guarded)
     assert is_written(guarded)
     assert (guarded.__name__, guarded.__qualname__, guarded.__module__) == ("by_name", "by_name", __name__)
     assert guarded.__doc__ == "Has a name in a module."

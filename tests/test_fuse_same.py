@@ -182,8 +182,9 @@ SDKS = {"nobody": None, "traces": {}, "metrics": {"traces": False, "metrics": Tr
 
 
 @pytest.fixture(autouse=True)
-def no_provider() -> Iterator[None]:
-    """Each test begins and ends without an SDK."""
+def no_provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test begins and ends without an SDK, and with what it is about switched on."""
+    monkeypatch.delenv("RESILIENCE_FUSE", raising=False)
     forget_providers()
     yield
     forget_providers()
