@@ -23,6 +23,7 @@ SPREAD = ("-n", "auto", "--dist", "loadfile")
 # Pages and pictures are looked after by `docs`, once.
 TESTS = ("tests", "--ignore=tests/test_pictures.py")
 AGAIN = {"HYPOTHESIS_PROFILE": "again"}  # fewer examples, where the first interpreter has seen them all
+NESTED = {**AGAIN, "RESILIENCE_FUSE": "0"}  # the laws hold for pipelines written out, and for nested ones
 PROJECT = nox.project.load_toml("pyproject.toml")
 CANDIDATES = [f"3.{minor}{build}" for minor in range(11, 16) for build in ("", "t")]
 PROBE = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
@@ -77,8 +78,10 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, on every CPython that the machine has: in full on the first, the others only tell what differs."""
     install(session, "test")
-    env = None if session.python == PYTHONS[0] else AGAIN
-    session.run("pytest", *SPREAD, *(session.posargs or TESTS), env=env)
+    first = session.python == PYTHONS[0]
+    session.run("pytest", *SPREAD, *(session.posargs or TESTS), env=None if first else AGAIN)
+    if first and not session.posargs:
+        session.run("pytest", *SPREAD, *TESTS, "-m", "law", env=NESTED)
 
 
 @nox.session
