@@ -545,3 +545,9 @@ def test_the_source_of_what_asks_about_arguments() -> None:
 def test_only_functions_have_one() -> None:
     with pytest.raises(TypeError, match="a policy guards functions"):
         three().source(3)  # type: ignore[arg-type]
+
+
+def test_names_have_numbers_only_where_two_want_them() -> None:
+    text = Bulkhead(3).source(failing)
+    assert not any(f"{name}_" in text for name in ("result", "error", "pool"))
+    assert "_0" not in Pipeline().source(failing)

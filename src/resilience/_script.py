@@ -148,8 +148,9 @@ def layout_of(shape: Shape) -> Layout:
     taken = taken.union(*(each.world for each in outlines))
     names: list[dict[str, str]] = []
     for layer, each in enumerate(outlines):
-        plain = {"fn"} if layer == innermost else {"result"} if layer == 0 else set[str]()
-        plain |= {name for name in each.own if everyones.count(name) == 1}
+        plain = {name for name in each.own if everyones.count(name) == 1}
+        plain |= {"fn"} if layer == innermost else set()
+        plain |= {"result"} if layer == 0 else set()
         chosen: dict[str, str] = {}
         for name in ("fn", "result", *sorted(each.own)):
             chosen[name] = _not_in(taken, name if name in plain else f"{name}_{layer}")
