@@ -10,7 +10,6 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from math import inf
-from types import CoroutineType
 from typing import Any, Unpack
 
 from . import _checks, _totals
@@ -27,7 +26,7 @@ from ._live import enrol
 from ._matching import On, Predicate
 from ._outbox import Outbox
 from ._policy import Shared
-from ._results import refuse_coroutine
+from ._results import COROUTINE, refuse_coroutine
 from ._traits import Role, Traits
 from .errors import CircuitOpen
 
@@ -121,7 +120,7 @@ class CircuitBreaker(Shared):
             started = clock.now() if period.timed else 0.0
             try:
                 result = fn(*args, **kwargs)
-                if type(result) is CoroutineType:
+                if type(result) is COROUTINE:
                     refuse_coroutine(result)
             except BaseException as error:
                 fail(period, error, started)

@@ -35,7 +35,6 @@ from ._waiters import ThreadWaiter, Waiter, task_waiter, warn_if_blocking
 from .errors import OutOfTime
 
 _MAXSIZE = 1024
-
 RESULTS = ("hit", "miss", "followed", "stale")
 CACHE_RESULT = "resilience.cache.result"
 

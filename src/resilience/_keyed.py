@@ -64,12 +64,10 @@ class Keyed(Shared):
     count, permits that are spent, calls under way) is never forgotten. If no key can be forgotten, those that are new
     share one policy, until there is room. State is per process.
 
-    Keys are told apart as in a dict: `1` and `1.0` are one.
-
     Args:
         factory: Makes the policy for a key: `factory(key)`. It may be asked twice for the same key at the same time;
             one policy is used then. What it makes has no name, for a name is on metrics, where no key may be.
-        key: Which key a call has: the name of a parameter, or a function of the call's arguments.
+        key: Which key a call has: the name of a parameter, or a function of its arguments. `1` and `1.0` are one key.
         maxsize: The most keys that have a policy of their own. Default 10,000.
         name: What errors, events and telemetry call it, and the policies of all keys.
 

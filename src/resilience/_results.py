@@ -17,6 +17,9 @@ from .errors import ResilienceWarning
 
 _MOST_TYPES = 1_000
 
+COROUTINE: type[Any] = CoroutineType
+"""What a plain function may not return, and nothing can pretend to be: the type has no subclasses."""
+
 _common: tuple[type[Any], ...] = (
     type(None),
     bool,
