@@ -24,6 +24,8 @@ SPREAD = ("-n", "auto", "--dist", "loadfile")
 TESTS = ("tests", "--ignore=tests/test_pictures.py")
 AGAIN = {"HYPOTHESIS_PROFILE": "again"}  # fewer examples, where the first interpreter has seen them all
 NESTED = {**AGAIN, "RESILIENCE_FUSE": "0"}  # the laws hold for pipelines written out, and for nested ones
+BENCHED = ("3.11", "3.13")  # the oldest that is supported, and the newest that most have
+RESULTS = ".nox/bench-results"
 PROJECT = nox.project.load_toml("pyproject.toml")
 CANDIDATES = [f"3.{minor}{build}" for minor in range(11, 16) for build in ("", "t")]
 PROBE = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
@@ -89,6 +91,15 @@ def laws(session: nox.Session) -> None:
     """The laws again, with many more examples, drawn anew in each run."""
     install(session, "test")
     session.run("pytest", *SPREAD, "-m", "law", "--timeout=1800", *session.posargs, env={"HYPOTHESIS_PROFILE": "full"})
+
+
+@nox.session(python=[version for version in BENCHED if version in PYTHONS])
+def bench(session: nox.Session) -> None:
+    """What everything costs, beside others: measured on each CPython in turn, and written into docs/performance.md."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", "--results", RESULTS, *session.posargs)
+    if not session.posargs:
+        session.run("python", "-m", "benchmarks", "--results", RESULTS, "--page", "docs")
 
 
 @nox.session

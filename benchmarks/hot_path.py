@@ -1,222 +1,171 @@
-"""What a guarded call costs while all is well, as a multiple of an empty decorator.
+"""What a guarded call costs: when all is well, when it fails, and when it is refused; ours and theirs, side by side.
 
-    python -m benchmarks.hot_path               # this interpreter, about a minute
-    python -m benchmarks.hot_path --rounds 60   # calmer figures on a busy machine
+    python -m benchmarks.hot_path                  # this interpreter, some minutes
+    python -m benchmarks.hot_path --rounds 5 --ours
+    python -m benchmarks.hot_path --json hot.json
 
-Every candidate is measured in every round, so that what disturbs one disturbs all; the table shows the minimum and the
-median over the rounds. The process is pinned to one core and the garbage collector is off while the clock runs. The
-unit is a `functools.wraps` pass-through that does nothing: S for plain functions, A for coroutine functions. Ratios
-carry over from machine to machine; nanoseconds do not. Peers that are installed (tenacity, stamina, pybreaker, ...) are
-measured beside.
+The unit is a `functools.wraps` decorator that adds nothing: S for plain functions, A for coroutine functions on
+asyncio, T on trio; around a function that fails, and around one that raises what a refusal raises, for the other two
+paths. Ratios carry over from machine to machine; nanoseconds do not.
 """
 
 import argparse
-import asyncio
-import gc
-import itertools
-import os
-import statistics
+import json
+import logging
 import sys
-import time
-from math import inf
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import anyio
 
-from benchmarks.peers import achecked, async_peers, checked, sync_peers
-from benchmarks.units import Async, Sync, aanswer, answer, apassthrough, passthrough
-from resilience import (
-    AdaptiveBulkhead,
-    AdaptiveThrottle,
-    Bulkhead,
-    Cache,
-    Chaos,
-    CircuitBreaker,
-    CircuitOpen,
-    FailureRate,
-    Hedge,
-    Keyed,
-    Pipeline,
-    RateLimiter,
-    SlowRate,
-    retry,
-    timeout,
+from benchmarks import clocking, peers
+from benchmarks.rows import (
+    FAILURE,
+    GOALS,
+    NESTED,
+    REFUSAL,
+    SUCCESS,
+    WRITTEN,
+    Row,
+    Work,
+    aquiet,
+    ours,
+    problem_of,
+    quiet,
 )
+from benchmarks.units import aanswer, answer, apassthrough, passthrough
+from resilience import CircuitOpen
 
-CALLS = 20_000
-TARGETS = {  # the ratios to reach; those of timeouts are shares of what the peer adds
-    "retry": (2.4, 1.9),
-    "CircuitBreaker, consecutive": (2.6, 2.0),
-    "Hedge, not fired": (inf, 6.0),
-    "CircuitBreaker, rate by calls": (2.8, 2.2),
-    "CircuitBreaker, rate by time": (3.4, 2.8),
-    "CircuitBreaker, rate by time and slow calls": (3.9, 3.3),
-    "Bulkhead": (2.8, 2.2),
-    "RateLimiter": (4.2, 2.9),
-    "Keyed CircuitBreaker, one key": (3.0, 3.0),
-    "pipeline of 3 (retry, breaker, bulkhead)": (4.7, 3.8),
-    "pipeline of 5 of such": (7.3, 5.8),
-}
+WAYS = {"sync": "S", "asyncio": "A", "trio": "T"}
+UNIT = "an empty decorator"
 
 
-def policies() -> dict[str, Any]:
-    """What is measured, by the name in the table."""
-    three = (retry(on=OSError), CircuitBreaker(), Bulkhead(1_000))
-    return {
-        "retry": retry(on=OSError),
-        "CircuitBreaker, consecutive": CircuitBreaker(),
-        "CircuitBreaker, rate by calls": CircuitBreaker(trip=FailureRate(0.5, calls=100)),
-        "CircuitBreaker, rate by time": CircuitBreaker(trip=FailureRate(0.5, seconds=10)),
-        "CircuitBreaker, rate by time and slow calls": CircuitBreaker(
-            trip=(FailureRate(0.5, seconds=10), SlowRate(0.5, seconds=10, slower_than=1.0))
-        ),
-        "Bulkhead": Bulkhead(1_000),
-        "RateLimiter": RateLimiter(1e9),
-        "AdaptiveBulkhead": AdaptiveBulkhead(initial=1_000),
-        "AdaptiveThrottle": AdaptiveThrottle(),
-        "Cache, hit": Cache(3600),
-        "Keyed CircuitBreaker, one key": Keyed(lambda _: CircuitBreaker(), key="x"),
-        "Chaos, off": Chaos(rate=0.5, fault=OSError),
-        "pipeline of 3 (retry, breaker, bulkhead)": Pipeline(*three),
-        "pipeline of 5 of such": Pipeline(*three, CircuitBreaker(), Bulkhead(1_000)),
-    }
+class Cell(NamedTuple):
+    """One figure: nanoseconds per call, at least and in the median, and the same as multiples of the unit."""
+
+    way: str
+    path: str
+    pattern: str
+    who: str
+    least: float
+    median: float
+    ratio: float
+    middle: float
 
 
-def open_breaker() -> CircuitBreaker:
-    """A breaker that refuses."""
-    breaker = CircuitBreaker()
-    breaker.isolate()
-    return breaker
+class Report(NamedTuple):
+    """What was measured, and what was left out for which reason."""
+
+    cells: list[Cell]
+    left_out: list[tuple[str, str, str]]
 
 
-def refused(fn: Sync) -> Sync:
-    """Call an open breaker, and catch what it raises."""
-    guarded = open_breaker()(fn)
+def measure(rounds: int, *, only_ours: bool = False) -> Report:
+    """Everything, one way after the other."""
+    cells: list[Cell] = []
+    left_out: list[tuple[str, str, str]] = []
+    for way in WAYS:
+        print(f"{way}:", file=sys.stderr)
+        rows = [*_units(), *ours(waits=way != "sync")]
+        for row, who, why in () if only_ours else peers.theirs(way):
+            problem = why if row is None else _problem(row, way)
+            if row is not None and problem is None:
+                rows.append(row)
+            else:
+                left_out.append((way, who if row is None else f"{who}: {row.path}, {row.pattern}", problem or why))
+        for row in rows:
+            if row.who in (NESTED, WRITTEN):
+                problem = _problem(row, way)
+                assert problem is None, f"{row.path}, {row.pattern}, {row.who}: {problem}"
+        cells.extend(_cells(way, rows, rounds))
+    return Report(cells, sorted(set(left_out)))
 
-    def call(x: int) -> int:
-        try:
-            return guarded(x)
-        except CircuitOpen:
-            return 0
 
-    return call
-
-
-def raised(fn: Sync) -> Sync:
-    """Raise and catch one exception: the floor of any refusal."""
-
-    def call(x: int) -> int:
-        try:
+def _units() -> Iterator[Row]:
+    def refuse(_: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             raise CircuitOpen("payments", None, "")
-        except CircuitOpen:
-            return 0
 
-    return call
+        return call
 
+    def arefuse(fn: Any) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            raise CircuitOpen("payments", None, "")
 
-def async_timeouts() -> dict[str, Async]:
-    """An async limit of 30 s in three hands."""
+        return call if iscoroutinefunction(fn) else refuse(fn)
 
-    async def native(x: int) -> int:
-        async with asyncio.timeout(30):
-            return await aanswer(x)
-
-    async def anyios(x: int) -> int:
-        with anyio.fail_after(30):
-            return await aanswer(x)
-
-    return {"timeout": timeout(30)(aanswer), "  asyncio.timeout": native, "  anyio.fail_after": anyios}
+    for path in (SUCCESS, FAILURE):
+        yield Row(path, UNIT, "", lambda fn: apassthrough(fn) if iscoroutinefunction(fn) else passthrough(fn))
+    yield Row(REFUSAL, UNIT, "", arefuse, calls=0)
 
 
-def time_sync(fn: Sync) -> float:
-    """Nanoseconds per call."""
-    loop = itertools.repeat(None, CALLS)
-    start = time.perf_counter_ns()
-    for _ in loop:
-        fn(1)
-    return (time.perf_counter_ns() - start) / CALLS
+def _problem(row: Row, way: str) -> str | None:
+    if way == "sync":
+        return problem_of(row, lambda work: row.make(work.plain))
+
+    def run(work: Work) -> Callable[[int], Any]:
+        guarded = row.make(work.awaited)
+        return lambda x: anyio.run(guarded, x, backend=way)
+
+    return problem_of(row, run)
 
 
-async def time_async(fn: Async) -> float:
-    """Nanoseconds per awaited call."""
-    loop = itertools.repeat(None, CALLS)
-    start = time.perf_counter_ns()
-    for _ in loop:
-        await fn(1)
-    return (time.perf_counter_ns() - start) / CALLS
+def _cells(way: str, rows: Iterable[Row], rounds: int) -> Iterator[Cell]:
+    made: dict[tuple[str, str, str], Callable[[int], Any]] = {}
+    for row in rows:
+        plain, awaited = (answer, aanswer) if row.path == SUCCESS else (Work(row).plain, Work(row).awaited)
+        guarded = row.make(plain if way == "sync" else awaited)
+        made[row.path, row.pattern, row.who] = (quiet if way == "sync" else aquiet)(row, guarded)
+    took = clocking.clocked(made, rounds) if way == "sync" else clocking.aclocked(made, rounds, way)
+    for (path, pattern, who), (least, median) in took.items():
+        unit = took[path, UNIT, ""]
+        yield Cell(way, path, pattern, who, least, median, least / unit.least, median / unit.median)
 
 
-def measure(rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """All candidates, interleaved."""
-    made = policies()
-    plain: dict[str, Sync] = {"S": passthrough(answer), **{name: policy(answer) for name, policy in made.items()}}
-    plain |= {"refusal by an open breaker": refused(answer), "  raise and catch": raised(answer)}
-    plain |= {f"  {name}": checked(peer, answer)(answer) for name, peer in sync_peers()}
-    coroutine: dict[str, Async] = {
-        "A": apassthrough(aanswer),
-        **{name: policy(aanswer) for name, policy in made.items()},
-    }
-    coroutine |= async_timeouts()
-    coroutine["Hedge, not fired"] = Hedge(30)(aanswer)
-    for name, peer in async_peers():
-        coroutine[f"  {name}"] = asyncio.run(achecked(peer, aanswer))(aanswer)
-    sync_times: dict[str, list[float]] = {name: [] for name in plain}
-    async_times: dict[str, list[float]] = {name: [] for name in coroutine}
-
-    async def async_round() -> None:
-        for name, fn in coroutine.items():
-            async_times[name].append(await time_async(fn))
-
-    gc.disable()
-    for number in range(rounds):
-        print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr)
-        for name, fn in plain.items():
-            sync_times[name].append(time_sync(fn))
-        asyncio.run(async_round())
-        gc.collect()
-    print(file=sys.stderr)
-    gc.enable()
-    return sync_times, async_times
+def goal_of(cell: Cell) -> float | None:
+    """What was set out for, if anything."""
+    goals = GOALS.get((cell.path, cell.pattern))
+    if goals is None or cell.way == "trio" or cell.who not in (NESTED, WRITTEN):
+        return None
+    return goals[(0 if cell.way == "sync" else 1) + (0 if cell.who == NESTED else 2)]
 
 
-def report(unit: str, times: dict[str, list[float]], column: int) -> None:
-    """One table."""
-    floor, usual = min(times[unit]), statistics.median(times[unit])
-    print(
-        f"\n{unit} = {floor:.0f} ns (median {usual:.0f})".ljust(52)
-        + f"{'min':>8}{'ratio':>8}{'median':>8}{'target':>8}"
-    )
-    for name, values in times.items():
-        if name == unit:
-            continue
-        target = TARGETS.get(name)
-        wanted = f"{target[column]:>8.2f}" if target else " " * 8
-        ratio, middle = min(values) / floor, statistics.median(values) / usual
-        verdict = "" if not target else "  ok" if ratio <= target[column] else f"  over by {ratio - target[column]:.2f}"
-        print(f"{name:<50}{min(values):>8.0f}{ratio:>8.2f}{middle:>8.2f}{wanted}{verdict}")
+def tables(report: Report) -> Iterator[str]:
+    """The figures, as text."""
+    for way, letter in WAYS.items():
+        for path in (SUCCESS, FAILURE, REFUSAL):
+            cells = [cell for cell in report.cells if (cell.way, cell.path) == (way, path)]
+            unit = next(cell for cell in cells if cell.pattern == UNIT)
+            yield f"\n{way}, {path}: {letter} = {unit.least:.0f} ns (median {unit.median:.0f})"
+            for cell in sorted(cells, key=lambda cell: (_rank(cells, cell.pattern), cell.ratio)):
+                if cell is not unit:
+                    goal = goal_of(cell)
+                    verdict = "" if goal is None else f"  goal {goal:.2f}{'' if cell.ratio <= goal else ' missed'}"
+                    yield f"  {cell.pattern:<46}{cell.who:<24}{cell.least:>9.0f}{cell.ratio:>9.2f}{verdict}"
+    for way, what, why in report.left_out:
+        yield f"left out, {way}: {what}: {why}"
 
 
-def report_added(unit: str, times: dict[str, list[float]]) -> None:
-    """What an async timeout adds to the call, as a share of what others add."""
-    added = {name: min(times[name]) - min(times[unit]) for name in async_timeouts()}
-    print(f"\nadded by an async timeout, in time: {added['timeout']:.0f} ns")
-    for peer, share in (("  asyncio.timeout", 3), ("  anyio.fail_after", 8)):
-        wanted = f"wanted: at most 1/{share}"
-        print(f"{peer:<24}{added[peer]:>8.0f} ns   ours is 1/{added[peer] / added['timeout']:.1f} of it ({wanted})")
+def _rank(cells: list[Cell], pattern: str) -> int:
+    return [cell.pattern for cell in cells].index(pattern)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30, help="how often everything is measured (default: 30)")
-    rounds = parser.parse_args().rounds
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    sync_times, async_times = measure(rounds)
-    print(f"CPython {sys.version.split()[0]}, {rounds} rounds of {CALLS:,} calls")
-    report("S", sync_times, 0)
-    report("A", async_times, 1)
-    report_added("A", async_times)
+    parser.add_argument("--rounds", type=int, default=20, help="how often everything is measured (default: 20)")
+    parser.add_argument("--ours", action="store_true", help="leave the other libraries out")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    options = parser.parse_args()
+    clocking.pin()
+    logging.disable()  # some tell of each failure, and so do we of a change of state
+    report = measure(options.rounds, only_ours=options.ours)
+    print(f"CPython {sys.version.split()[0]}, {options.rounds} rounds")
+    print(*tables(report), sep="\n")
+    if options.json:
+        options.json.write_text(json.dumps(report._asdict()), encoding="utf-8")
 
 
 if __name__ == "__main__":
