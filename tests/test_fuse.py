@@ -1,6 +1,8 @@
 """What a written function looks like, from outside and inside; that it behaves is in `test_fuse_same`."""
 
+import copy
 import gc
+import importlib
 import inspect
 import linecache
 import os
@@ -16,12 +18,15 @@ import weakref
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import anyio
 import pytest
+import wrapt
 
-from resilience import Bulkhead, Cache, CircuitBreaker, Pipeline, fallback, retry, timeout
+from resilience import Bulkhead, Cache, CircuitBreaker, Pipeline, _script, fallback, retry, timeout
+from resilience._compose import Entrance
 from resilience._form import draft, outline
 
 ROOT = Path(__file__).parent.parent
@@ -302,11 +307,21 @@ def test_to_be_traced_changes_nothing() -> None:
 # Others' policies
 
 
-class Told(list[str]):
-    """What the policies below say."""
+class Ticket:
+    """A policy of a user's: it takes an argument for itself, and looks a global up."""
+
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            say(kwargs.pop("ticket"))
+            result = fn(*args, **kwargs)
+            return result  # noqa: RET504
+
+        return call
+
+    abind = bind
 
 
-told = Told()
+told: list[str] = []
 
 
 def say(what: str) -> None:
@@ -314,56 +329,21 @@ def say(what: str) -> None:
     told.append(what)
 
 
-class InForm:
-    """A policy of a user's that can be written out."""
+def test_a_users_policy_is_called_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = iter([OSError, None, None])
 
-    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            say("in")
-            try:
-                result = fn(*args, **kwargs)
-            except (
-                ValueError,
-                KeyError,
-            ) as error:
-                say(type(error).__name__)
-                raise
-            return result
+    @Pipeline(retry(on=OSError, wait=0), Ticket(), Bulkhead(3))
+    def guarded(order: int, **rest: Any) -> tuple[int, Any]:
+        if (error := next(tries)) is not None:
+            raise error
+        return order, rest
 
-        return call
-
-    abind = bind
-
-
-class NotInForm:
-    """One that cannot: it calls in a loop."""
-
-    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            for _ in range(2):
-                result = fn(*args, **kwargs)
-            return result
-
-        return call
-
-    abind = bind
-
-
-def test_a_users_policy_is_written_too_and_its_globals_stay_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    guarded = called(Pipeline(retry(on=OSError), InForm(), Bulkhead(3))(lambda order: order), 1)
-    assert "InForm" in guarded.__code__.co_filename
-    assert guarded.__code__.co_varnames[0] == "order"
     said: list[str] = []
     monkeypatch.setattr(sys.modules[__name__], "say", said.append)
-    guarded(2)
-    assert said == ["in"]
-
-
-def test_what_is_not_in_the_form_is_called_where_it_stood() -> None:
-    calls: list[int] = []
-    guarded = called(Pipeline(retry(on=OSError), NotInForm(), Bulkhead(3))(calls.append), 1)
-    assert "retry around" in guarded.__code__.co_filename
-    assert calls == [1, 1]
+    assert guarded(1, ticket="first", more=2) == (1, {"more": 2})
+    assert guarded(3, ticket="second") == (3, {})
+    assert said == ["first", "first", "second"]  # the second attempt has its arguments, too
+    assert "retry around (*args, **kwargs)" in guarded.__code__.co_filename
 
 
 def test_what_is_too_deep_stays_nested() -> None:
@@ -457,6 +437,96 @@ def one_with_text_of_several_lines(fn: Any) -> Any:
 def test_what_the_form_refuses(make: Callable[[Any], Any]) -> None:
     code = make(print).__code__
     assert outline(code) is None or draft(code) is None
+
+
+def test_a_source_that_was_changed_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "shell_of_this_test.py"
+    text = """
+def bind(fn, ok):
+    def call(*args, **kwargs):
+        if not ok():
+            raise PermissionError
+        result = fn(*args, **kwargs)
+        return result
+    return call
+"""
+    file.write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shell = importlib.import_module(file.stem).bind(print, bool)
+    assert draft(shell.__code__) is not None
+    draft.cache_clear()
+    file.write_text(text.replace("if not ok()", "if ok()    "))
+    os.utime(file, (1, 1))
+    assert draft(shell.__code__) is None
+
+
+# Functions that are handled oddly
+
+
+def test_a_proxy_is_not_looked_through() -> None:
+    @wrapt.decorator
+    def with_session(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+        return wrapped("session", *args, **kwargs)
+
+    guarded = called(three()(with_session(lambda session, order: (session, order))), 1)
+    assert guarded(2) == ("session", 2)
+
+
+def test_a_copy_outlives_the_function() -> None:
+    guarded: Any = three()(lambda order: order)
+    copied = FunctionType(guarded.__code__, guarded.__globals__, "copied", None, guarded.__closure__)
+    assert guarded(1) == 1
+    del guarded
+    gc.collect()
+    assert [copied(2), copied(3)] == [2, 3]
+
+
+def test_a_tool_may_put_the_first_code_back() -> None:
+    guarded: Any = three()(lambda reloaded: reloaded)
+    first = guarded.__code__
+    assert guarded(1) == 1
+    guarded.__code__ = first
+    assert [guarded(2), guarded(3)] == [2, 3]
+
+
+def test_what_a_function_keeps_can_be_sent_elsewhere() -> None:
+    guarded: Any = three()(lambda order: order)
+    entrance = next(cell.cell_contents for cell in guarded.__closure__ if isinstance(cell.cell_contents, Entrance))
+    copied = copy.copy(entrance)
+    assert copied.begin()(5) == 5
+
+
+def test_an_exception_may_have_a_say_about_its_traceback() -> None:
+    class Own(ValueError):
+        def with_traceback(self, _: object) -> Any:
+            raise RuntimeError
+
+    @three()
+    def guarded() -> None:
+        raise Own
+
+    for _ in range(2):
+        with pytest.raises(Own):
+            guarded()
+
+
+def test_a_guard_around_a_guard_takes_what_it_gets() -> None:
+    asked: list[Any] = []
+    inner = fallback(to=lambda *args, **kwargs: asked.append((args, kwargs)), on=ValueError)(failing)
+    outer: Any = Pipeline(Bulkhead(3))(inner)
+    outer(order=1)
+    outer(1)
+    assert is_written(outer)
+    assert asked == [((), {"order": 1}), ((1,), {})]
+
+
+def test_texts_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_script, "_MOST", 5)
+    for number in range(30):
+        namespace: dict[str, Any] = {}
+        exec(f"def function(name_{number}): return name_{number}", namespace)  # noqa: S102 - a text of ours
+        assert called(three()(namespace["function"]), 1)(2) == 2
+    assert sum(name.startswith("<resilience: ") for name in linecache.cache) < 30
 
 
 # Switched off, or without a source

@@ -4,13 +4,13 @@ The gate is a shell like those behind it. While nobody listens, it costs one loo
 through a second composition of the same layers, with those between them that see attempts and states.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from types import FunctionType
 from typing import Any, cast
 
 from ._functions import is_coroutine_function, name_of
-from ._fuse import fuse, source, wanted
+from ._fuse import Beginning, fuse, source, wanted
 from ._gate import Listeners, gate, metering, tracing
 from ._layer import Layer, SupportsBind
 from ._results import stream_watch
@@ -83,22 +83,47 @@ class Entrance:
     """What the outermost shell of a function has at hand: whom to tell of a call, and what usually comes out.
 
     Attributes:
-        begin: What the first call asks for the function to run, where there is something to write.
+        beginning: What the first call has to do, where there is something to write.
         site: What is known of the function before it is called.
         usual: The type of the last result. A hint: most functions return one type; whichever call writes it last is as
             good.
     """
 
-    __slots__ = ("_fn", "_layers", "_seen", "_watch", "begin", "site", "usual")
+    __slots__ = ("_fn", "_layers", "_nested", "_seen", "_watch", "beginning", "site", "usual")
 
     def __init__(self, policy: Layer, fn: Function) -> None:
         self._fn = fn
         self._layers = policy.layers()
         self.site = Site(policy.name or name_of(fn), policy.kind, self._layers)
         self._seen: Function | None = None  # made when somebody listens: most programs need but one of the two
+        self._nested: Function | None = None  # the same, where it cannot be written
         self._watch = stream_watch(self.site.name)
-        self.begin: Callable[[], Function] | None = None
+        self.beginning: Beginning | None = None
         self.usual: type[Any] | None = None
+
+    def begin(self) -> Function:
+        """What a first call is to run: the function itself, written by now, or the shells one in the other."""
+        written = None if self.beginning is None else self.beginning.function()
+        if written is not None:
+            return written
+        if self._nested is None:
+            self._nested = self._composed()
+        return self._gate(self._nested)
+
+    def gate(self) -> Function:
+        """The outermost shell, with all that is inside it."""
+        return self._gate(self._composed())
+
+    def __getstate__(self) -> object:
+        """What a copy is made of, for those who send functions to another process: it has nothing to write."""
+        _, state = cast("tuple[None, dict[str, object]]", object.__getstate__(self))
+        return None, {**state, "beginning": None}
+
+    def _composed(self) -> Function:
+        return (acompose if is_coroutine_function(self._fn) else compose)(self._layers, self._fn)
+
+    def _gate(self, composed: Function) -> Function:
+        return (_agated if is_coroutine_function(self._fn) else _gated)(self, composed)
 
     def observed(self, listeners: Listeners, args: Any, kwargs: Any) -> Any:
         """Make one call that somebody listens to."""
@@ -118,24 +143,22 @@ class Entrance:
 
 
 def guarded(policy: Layer, fn: Function) -> Function:
-    """Guard a plain function, for one call: the gate, the composition, the check of what comes out."""
-    return _gated(Entrance(policy, fn), compose(policy.layers(), fn))
-
-
-def aguarded(policy: Layer, fn: AsyncFunction) -> AsyncFunction:
-    """Guard a coroutine function, for one call."""
-    return _agated(Entrance(policy, fn), acompose(policy.layers(), fn))
+    """Guard a function for one call: the gate, the composition, the check of what comes out."""
+    return Entrance(policy, fn).gate()
 
 
 def decorated(policy: Layer, fn: Function) -> Function:
-    """Guard a function for good: what `guarded` or `aguarded` makes is written out when it is first called."""
-    entrance, shell = _nested(policy, fn)
-    return fuse(shell, fn, entrance) if policy.fuses and wanted() else shell
+    """Guard a function for good: what `guarded` makes is written out when it is first called."""
+    entrance = Entrance(policy, fn)
+    shell = entrance.gate()
+    if policy.fuses and wanted():
+        shell, entrance.beginning = fuse(shell, fn)
+    return shell
 
 
 def written_out(policy: Layer, fn: Function) -> str:
     """What `decorated` writes."""
-    return source(_nested(policy, fn)[1], fn)
+    return source(guarded(policy, fn), fn)
 
 
 def site_of(function: FunctionType) -> Site | None:
@@ -145,12 +168,6 @@ def site_of(function: FunctionType) -> Site | None:
             if isinstance(cell.cell_contents, Entrance):
                 return cell.cell_contents.site
     return None
-
-
-def _nested(policy: Layer, fn: Function) -> tuple[Entrance, Function]:
-    entrance, waits = Entrance(policy, fn), is_coroutine_function(fn)
-    composed = (acompose if waits else compose)(policy.layers(), fn)
-    return entrance, (_agated if waits else _gated)(entrance, composed)
 
 
 def _gated(entrance: Entrance, fn: Function) -> Function:

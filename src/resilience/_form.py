@@ -242,13 +242,14 @@ def function_in(code: CodeType) -> CodeType:
     return next(constant for constant in code.co_consts if isinstance(constant, CodeType))
 
 
-def _substance(code: CodeType) -> list[object]:
-    """What an instruction works on, for each: apart from its module, a text is compiled to slightly other ones."""
+def _substance(code: CodeType) -> list[tuple[str, object]]:
+    """What its instructions do, but for distances; apart from its module, a text is compiled to slightly other ones."""
     aside = {"PUSH_NULL", "PRECALL", "NOP"}
+    jumps = {*dis.hasjrel, *dis.hasjabs}
     return [
-        repr(each.argval)
+        (each.opname.replace("LOAD_METHOD", "LOAD_ATTR"), None if each.opcode in jumps else repr(each.argval))
         for each in dis.get_instructions(code)
-        if each.opname not in aside and each.opcode not in dis.hasjrel and each.opcode not in dis.hasjabs
+        if each.opname not in aside
     ]
 
 

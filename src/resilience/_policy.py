@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
-from ._compose import aguarded, decorated, guarded, written_out
+from ._compose import decorated, guarded, written_out
 from ._functions import awaiting, dress, is_coroutine_function, name_of, refuse
 from ._layer import Layer
 from ._telemetry import AsyncFunction, Function
@@ -130,7 +130,7 @@ def call_once(policy: Layer, fn: Function) -> Function:
 def acall_once(policy: Layer, fn: AsyncFunction) -> AsyncFunction:
     """What `acall` awaits."""
     refuse(fn)
-    return aguarded(policy, fn if is_coroutine_function(fn) else awaiting(fn))
+    return guarded(policy, fn if is_coroutine_function(fn) else awaiting(fn))
 
 
 def decorate(policy: Layer, fn: Any) -> Any:

@@ -27,7 +27,7 @@ def lean(error: BaseException) -> BaseException:
     trace = error.__traceback__
     while trace is not None and is_inside(trace.tb_frame):
         trace = trace.tb_next
-    return error.with_traceback(trace)
+    return BaseException.with_traceback(error, trace)  # the user's class may have one of its own
 
 
 def annotate(error: BaseException, note: str) -> None:

@@ -12,7 +12,6 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from itertools import count
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple, cast
 
@@ -64,12 +63,12 @@ class Shape(NamedTuple):
     """What functions have in common that share one written function.
 
     Attributes:
-        shells: The code of each shell, outermost first, and the identity of the globals that it reads.
+        shells: The code of each shell, outermost first.
         parameters: Those of the written function, if no shell asks about the arguments.
         waits: Whether it is a coroutine function.
     """
 
-    shells: tuple[tuple[CodeType, int], ...]
+    shells: tuple[CodeType, ...]
     parameters: Parameters
     waits: bool
 
@@ -110,19 +109,21 @@ def shortened() -> BaseException:
     beyond = error.__traceback__ and error.__traceback__.tb_next
     if beyond is None or beyond.tb_frame.f_globals is not namespace:
         return error
-    return error.with_traceback(beyond.tb_next)
+    return BaseException.with_traceback(error, beyond.tb_next)  # the user's class may have one of its own
 
 
 namespace: dict[str, Any] = {"__name__": __name__, "__builtins__": builtins, shortened.__name__: shortened}
-"""The globals of every written function: what our shells read from their modules, and the modules of others."""
+"""The globals of every written function: what the shells read from their modules."""
 
 _written: dict[Shape, Written | None] = {}
+_names: dict[str, int] = {}
+"""How many texts of a name there are; one shape has one text."""
 
 
 def parameters_of(fn: object) -> Parameters:
-    """The parameters of a function; what is none, or has names that cannot be written, takes what it gets."""
-    if not isinstance(fn, FunctionType):
-        return ANY
+    """The parameters of a function. What is none, is one of ours, or has names that cannot be written, takes any."""
+    if type(fn) is not FunctionType or fn.__globals__ is namespace:
+        return ANY  # the guard inside may ask how its arguments were given
     code = fn.__code__
     only, first = code.co_posonlyargcount, code.co_argcount
     last = first + code.co_kwonlyargcount
@@ -141,7 +142,7 @@ def parameters_of(fn: object) -> Parameters:
 @lru_cache(_MOST)
 def layout_of(shape: Shape) -> Layout:
     """Find a name for everything: its own if it is alone with it, else with the number of its shell behind it."""
-    outlines = [cast("Outline", outline(code)) for code, _ in shape.shells]
+    outlines = [cast("Outline", outline(code)) for code in shape.shells]
     innermost = len(outlines) - 1
     everyones = [name for each in outlines for name in each.own]
     taken = shape.parameters.names() | ANY.names() | {shortened.__name__}
@@ -158,7 +159,7 @@ def layout_of(shape: Shape) -> Layout:
         names.append(chosen)
     free = sorted(
         (names[layer][name], (layer, index))
-        for layer, (code, _) in enumerate(shape.shells)
+        for layer, code in enumerate(shape.shells)
         for index, name in enumerate(code.co_freevars)
         if name != "fn" or layer == innermost or outlines[layer].again
     )
@@ -187,47 +188,59 @@ def _first_call(free: tuple[str, ...], entrance: str, *, waits: bool) -> CodeTyp
     return _compiled(free, function, _unused("<resilience: a first call>"))[1]
 
 
-def write(shape: Shape, shells: list[Any]) -> Written | None:
+def remembered(shape: Shape) -> Written | None:
+    """The written function of a shape, if there is one already."""
+    return _written.get(shape)
+
+
+def write(shape: Shape, worlds: list[dict[str, Any]]) -> Written | None:
     """Write the functions of a shape, if this is the first of them.
+
+    Args:
+        shape: What they have in common.
+        worlds: The globals that each shell reads.
 
     Returns:
         `None` where there is no source to write it from.
     """
     if shape not in _written:
         if len(_written) >= _MOST:
-            _written.clear()
-        _written[shape] = _write(shape, shells)
+            _forget()
+        _written[shape] = _write(shape, worlds)
     return _written[shape]
 
 
-def _write(shape: Shape, shells: list[Any]) -> Written | None:
+def _write(shape: Shape, worlds: list[dict[str, Any]]) -> Written | None:
+    drafts = [found for code in shape.shells if (found := draft(code)) is not None]
+    if len(drafts) < len(shape.shells):
+        return None
     layout = layout_of(shape)
-    drafts = [draft(shell.__code__) for shell in shells]
-    given = shape.parameters.names()
-    worlds = [_world_of(shell, given, layout.taken) for shell in shells]
-    if None in drafts or None in worlds:
-        return None
-    writer = _Writer(shape, layout, cast("list[Draft]", drafts), cast("list[dict[str, str]]", worlds))
+    writer = _Writer(shape, layout, drafts, worlds)
     label = ", ".join(map(_label, shape.shells[1:])) or "no policy"
-    waits = "async " if shape.waits else ""
-    name = _unused(f"<resilience: {label} around {waits}({writer.parameters.declared()})>")
+    name = f"<resilience: {label} around {'async ' * shape.waits}({writer.parameters.declared()})>"
     try:
-        text, code = _compiled(layout.free, writer.text(), name)
-    except (SyntaxError, RecursionError, MemoryError):  # more than twenty blocks in one another, say
+        text, code = _compiled(layout.free, writer.text(), _unused(name))
+    except SyntaxError:  # more than twenty blocks in one another
         return None
-    if code.co_freevars != layout.free:
-        return None
-    return Written(text, code, exact=writer.exact)
+    return Written(text, code, exact=writer.exact) if code.co_freevars == layout.free else None
+
+
+def _forget() -> None:
+    """Begin anew, when there are too many: functions keep their code, and lose its text."""
+    for name in [name for name in linecache.cache if name.startswith("<resilience: ")]:
+        del linecache.cache[name]
+    _written.clear()
+    _names.clear()
 
 
 class _Writer:
     """Writes one text."""
 
-    def __init__(self, shape: Shape, layout: Layout, drafts: list[Draft], worlds: list[dict[str, str]]) -> None:
+    def __init__(self, shape: Shape, layout: Layout, drafts: list[Draft], worlds: list[dict[str, Any]]) -> None:
         self._shape = shape
         self._layout = layout
         self._drafts = drafts
-        self._worlds = worlds
+        self._worlds = [self._world_of(code, world) for code, world in zip(shape.shells, worlds, strict=True)]
         # The outermost may ask: it hands them to the same composition once more, when somebody listens.
         self.exact = not any(each.asks for each in drafts[1:])
         self.parameters = shape.parameters if self.exact else ANY
@@ -251,32 +264,24 @@ class _Writer:
         inside = [f"# {_label(self._shape.shells[layer + 1])}", *self._lines(layer + 1, inner)]
         return here.written(names, inside if inner == result else [*inside, f"{result} = {inner}"])
 
+    def _world_of(self, code: CodeType, home: dict[str, Any]) -> dict[str, str]:
+        """What the globals that a shell reads are called in the common namespace, as a parameter may have their name.
+
+        No module of ours gives a global another value later, so the value is enough.
+        """
+        given = self._shape.parameters.names()
+        return {
+            name: _place(
+                name,
+                home[name] if name in home else getattr(builtins, name),
+                self._layout.taken if name in given else self._layout.taken - {name},
+            )
+            for name in cast("Outline", outline(code)).world
+        }
+
     def _call(self, result: str) -> str:
         arguments = ", ".join(filter(None, (self._handed_on["*args"], self._handed_on["**kwargs"])))
         return f"{result} = {'await ' * self._shape.waits}{self._layout.names[-1]['fn']}({arguments})"
-
-
-def _world_of(shell: Any, given: set[str], taken: frozenset[str]) -> dict[str, str] | None:
-    """What the globals that a shell reads are called in the common namespace, where a parameter may have their name.
-
-    Our own modules never give a global another value, so the value is enough. In another's they may change at any
-    time, by a test's patch for one, so they are looked up in their module at each call, as the shell itself would.
-    """
-    home: dict[str, Any] = shell.__globals__
-    ours = home["__name__"].partition(".")[0] == _PACKAGE
-    found: dict[str, str] = {}
-    for name in cast("Outline", outline(shell.__code__)).world:
-        free = taken if name in given else taken - {name}
-        if name in home and ours:
-            found[name] = _place(name, home[name], free)
-        elif name in home:
-            module = home["__name__"]
-            found[name] = f"{_place(module.rpartition('.')[2], sys.modules[module], taken)}.{name}"
-        elif hasattr(builtins, name):
-            found[name] = _place(name, getattr(builtins, name), free)
-        else:
-            return None
-    return found
 
 
 def _place(name: str, value: object, taken: frozenset[str]) -> str:
@@ -296,18 +301,15 @@ def _not_in(taken: set[str], name: str) -> str:
     return name
 
 
-def _label(shell: tuple[CodeType, int]) -> str:
-    """Whose shell it is, as its author calls it: the class that binds."""
-    return shell[0].co_qualname.partition(".")[0].lstrip("_")
+def _label(shell: CodeType) -> str:
+    """Whose shell it is: the class that binds."""
+    return shell.co_qualname.partition(".")[0].lstrip("_")
 
 
 def _unused(name: str) -> str:
     """A name for a text, that no other text has."""
-    numbers = count(2)
-    tried = name
-    while tried in linecache.cache:
-        tried = f"{name[:-1]}, {next(numbers)}>"
-    return tried
+    number = _names[name] = _names.get(name, 0) + 1
+    return name if number == 1 else f"{name[:-1]}, {number}>"
 
 
 def _compiled(free: tuple[str, ...], function: str, name: str) -> tuple[str, CodeType]:
