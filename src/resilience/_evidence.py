@@ -5,6 +5,8 @@ ran (a `Matcher` takes nothing of that kind). The questions are the user's code:
 nothing of this is asked under a lock.
 """
 
+from typing import cast
+
 from ._core.outcomes import leaves
 from ._core.states import Outcome
 from ._matching import Matcher
@@ -17,11 +19,16 @@ def judged(error: BaseException, on: Matcher, ignore: Matcher) -> Outcome:
     """What an error says about the service."""
     if not isinstance(error, Exception):
         return Outcome.CANCELLED
-    if ignore(error):
-        return Outcome.IGNORED
-    if all(isinstance(leaf, Rejected) and not on.names(leaf) for leaf in leaves(error)):
+    if (ignore.given != () and ignore(error)) or _is_refusal(error, on):
         return Outcome.IGNORED
     return Outcome.FAILURE if on(error) else Outcome.IGNORED
+
+
+def _is_refusal(error: Exception, on: Matcher) -> bool:
+    """Whether it is, or all in it are, refusals of ours that nobody has named as failures."""
+    if isinstance(error, ExceptionGroup):
+        return all(isinstance(leaf, Rejected) and not on.names(leaf) for leaf in leaves(cast("object", error)))
+    return isinstance(error, Rejected) and not on.names(error)
 
 
 def described(error: BaseException) -> str:

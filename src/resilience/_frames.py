@@ -4,6 +4,7 @@ import inspect
 from types import FrameType
 
 _PACKAGE = __name__.partition(".")[0]
+_INSIDE = f"{_PACKAGE}."
 
 
 def levels_inside() -> int:
@@ -16,4 +17,5 @@ def levels_inside() -> int:
 
 def is_inside(frame: FrameType) -> bool:
     """Whether it is one of ours."""
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE
+    name = str(frame.f_globals.get("__name__", ""))
+    return name.startswith(_INSIDE) or name == _PACKAGE

@@ -181,7 +181,8 @@ class Ledger:
             if _is_bad(window.rule, failed, took):
                 window.add(number)
                 met = window if _exceeded(window.rule, window.tally(now, number + 1)) else met
-        self._find_edge()
+        if self.windows:
+            self._find_edge()
         return met
 
     def tallies(self, now: float) -> list[tuple[Rate, Tally]]:
