@@ -1,7 +1,7 @@
 """`Hedge`: where a call takes longer than it usually does, make it once more, and take the answer that comes first.
 
-How attempts race is in `_races`, and for tasks and threads in `_task_races` and `_thread_races`; how an async call waits
-to become a race, in `_hedge_calls`; when a call has taken too long, in `_core.quantile`. Here are the options, the
+How attempts race is in `_races`, and for tasks and threads in `_task_races` and `_thread_races`; how an async call
+becomes a race, in `_hedge_calls`; when a call has taken too long, in `_core.quantile`. Here are the options, the
 budget and the two shells.
 """
 

@@ -36,7 +36,7 @@ _SAME = 1e-9
 
 # What every call uses, bound once: Python makes a method anew for each `imported.method()`.
 _modules = sys.modules
-_current_task = asyncio.current_task
+_running_loop, _current_task = asyncio.get_running_loop, asyncio.current_task
 _ambient_get = ambient.get
 
 
@@ -93,24 +93,24 @@ class Unhedged:
         """See `Running.settle`."""
         return result
 
-    async def saved(self, error: BaseException) -> bool:  # noqa: ARG002 - as the others
+    async def saved(self, error: BaseException) -> bool:
         """See `Running.saved`."""
         return False
+
+
+Record = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], asyncio.Task[Any], int, Any, Context]
+"""What a race has to know of a call: the function, its arguments, and where, and in what scope and context, it began.
+
+A bare tuple: every call makes one, and hardly any is ever opened.
+"""
 
 
 class Call:
     """One call on asyncio. `Calls.begin` fills it in; an `__init__` costs too much."""
 
-    __slots__ = ("args", "base", "began", "context", "fn", "kwargs", "race", "scope", "table", "task")
+    __slots__ = ("began", "race", "table")
 
-    fn: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
     began: float
-    context: Context
-    task: asyncio.Task[Any]
-    base: int
-    scope: Any
     table: "Table"
     race: AsyncioRace | None
 
@@ -133,11 +133,12 @@ class Call:
             return False
         return await self.race.saved(error)
 
-    def come_due(self) -> None:
+    def come_due(self, record: Record) -> None:
         """Make a race of it; a rival sees the caller's context, and nothing that the primary has set since."""
-        table, attempt = self.table, partial(self.fn, *self.args, **self.kwargs)
-        self.race = AsyncioRace(table.hedge, table.delay, attempt, self.task, self.base, self.scope)
-        self.context.run(self.race.ring)
+        fn, args, kwargs, task, base, scope, context = record
+        table = self.table
+        self.race = AsyncioRace(table.hedge, table.delay, partial(fn, *args, **kwargs), task, base, scope)
+        context.run(self.race.ring)
 
 
 _blank_call: Callable[[], Call] = cast("Any", Call)
@@ -153,7 +154,7 @@ class Table:
         self.delay = delay
         self.loop = weakref.ref(loop)
         self.now = clock.now
-        self.live: dict[Call, None] = {}
+        self.live: dict[Call, Record] = {}
         self.armed = False
 
     def arm(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -167,8 +168,7 @@ class Table:
         due = self.now() + _SAME - self.delay
         # In one pass: asking a dict again and again for its first key is slow when the keys before it were deleted.
         for call in list(takewhile(lambda call: call.began <= due, self.live)):
-            del self.live[call]
-            call.come_due()
+            call.come_due(self.live.pop(call))
         first = next(iter(self.live), None)
         if first is not None:
             self.arm(loop, first.began + self.delay - self.now())
@@ -200,26 +200,21 @@ class Calls:
         if delay is None:
             return Unhedged(clock.now())
         try:
-            task = _current_task()
-        except RuntimeError:  # no asyncio loop runs in this thread
-            task = None
-        if task is None:
+            loop = _running_loop()
+        except RuntimeError:  # none of asyncio runs in this thread
             return TrioRace(hedge, delay, partial(fn, *args, **kwargs), _trio())
-        table, loop = self._recent, task.get_loop()
+        task = _current_task(loop)
+        if task is None:  # trio may be the guest of a loop
+            return TrioRace(hedge, delay, partial(fn, *args, **kwargs), _trio())
+        table = self._recent
         if table is None or table.delay != delay or table.loop() is not loop or table.now is not clock.now:
             table = self._table_for(loop, delay)
         call = _blank_call()
-        call.fn = fn
-        call.args = args
-        call.kwargs = kwargs
         call.began = table.now()
-        call.context = copy_context()
-        call.task = task
-        call.base = task.cancelling()
-        call.scope = scope_of(task) if BACKEND in _modules else None
         call.table = table
         call.race = None
-        table.live[call] = None
+        scope = scope_of(task) if BACKEND in _modules else None
+        table.live[call] = (fn, args, kwargs, task, task.cancelling(), scope, copy_context())
         if not table.armed:
             table.arm(loop, delay)
         return call

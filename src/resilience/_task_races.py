@@ -1,9 +1,9 @@
 """A race of tasks, on asyncio and on trio.
 
-The primary runs in the caller's own task, and each rival in a task of its own: on asyncio, a call is a race only when
-its time has come for the first of them (see `_hedge_calls`). If a rival wins, the primary is cut off: on asyncio by a cancellation that is taken back
-afterwards, told from others' by the task's count of them (and never inside a shield of anyio's), on trio by a cancel
-scope. Nobody waits for a loser to have ended: one that clings to life holds nobody up.
+The primary runs in the caller's own task, and each rival in one of its own: on asyncio, a call is a race only when the
+time has come for its first rival (see `_hedge_calls`). If a rival wins, the primary is cut off: on asyncio by a
+cancellation that is taken back afterwards, told from others' by the task's count of them (and never inside a shield of
+anyio's), on trio by a cancel scope. Nobody waits for a loser to have ended: one that clings to life holds nobody up.
 """
 
 import asyncio
