@@ -108,10 +108,10 @@ A bare tuple: every call makes one, and hardly any is ever opened.
 class Call:
     """One call on asyncio. `Calls.begin` fills it in; an `__init__` costs too much."""
 
-    __slots__ = ("began", "race", "table")
+    __slots__ = ("began", "live", "race")
 
     began: float
-    table: "Table"
+    live: "dict[Call, Record]"
     race: AsyncioRace | None
 
     @property
@@ -122,21 +122,20 @@ class Call:
     def settle(self, result: object) -> Any:
         """See `Running.settle`."""
         if self.race is None:
-            del self.table.live[self]
+            del self.live[self]
             return result
         return self.race.settle(result)
 
     async def saved(self, error: BaseException) -> bool:
         """See `Running.saved`."""
         if self.race is None:
-            del self.table.live[self]
+            del self.live[self]
             return False
         return await self.race.saved(error)
 
-    def come_due(self, record: Record) -> None:
+    def come_due(self, table: "Table", record: Record) -> None:
         """Make a race of it; a rival sees the caller's context, and nothing that the primary has set since."""
         fn, args, kwargs, task, base, scope, context = record
-        table = self.table
         self.race = AsyncioRace(table.hedge, table.delay, partial(fn, *args, **kwargs), task, base, scope)
         context.run(self.race.ring)
 
@@ -168,7 +167,7 @@ class Table:
         due = self.now() + _SAME - self.delay
         # In one pass: asking a dict again and again for its first key is slow when the keys before it were deleted.
         for call in list(takewhile(lambda call: call.began <= due, self.live)):
-            call.come_due(self.live.pop(call))
+            call.come_due(self, self.live.pop(call))
         first = next(iter(self.live), None)
         if first is not None:
             self.arm(loop, first.began + self.delay - self.now())
@@ -211,10 +210,10 @@ class Calls:
             table = self._table_for(loop, delay)
         call = _blank_call()
         call.began = table.now()
-        call.table = table
+        call.live = live = table.live
         call.race = None
         scope = scope_of(task) if BACKEND in _modules else None
-        table.live[call] = (fn, args, kwargs, task, task.cancelling(), scope, copy_context())
+        live[call] = (fn, args, kwargs, task, task.cancelling(), scope, copy_context())
         if not table.armed:
             table.arm(loop, delay)
         return call
