@@ -1,7 +1,8 @@
 """`Hedge`: where a call takes longer than it usually does, make it once more, and take the answer that comes first.
 
-How attempts race is in `_races`, and for tasks and threads in `_task_races` and `_thread_races`; when a call has taken
-too long, in `_core.quantile`. Here are the options, the budget and the two shells.
+How attempts race is in `_races`, and for tasks and threads in `_task_races` and `_thread_races`; how an async call
+becomes a race, in `_hedge_calls`; when a call has taken too long, in `_core.quantile`. Here are the options, the
+budget and the two shells.
 """
 
 import threading
@@ -11,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import _checks, _live, _totals
-from ._ambient import ambient, require_time
+from ._ambient import require_time
 from ._budget import NoBudget, RetryBudget, budget_from
 from ._clock import clock
 from ._core.quantile import Quantile
@@ -24,7 +25,7 @@ from ._workers import Workers
 from .errors import OutOfTime
 
 if TYPE_CHECKING:
-    from ._task_races import AsyncioRace, TrioRace
+    from ._hedge_calls import Calls
 
 _WORKERS = 64
 
@@ -88,7 +89,7 @@ class Hedge(Shared):
         ```
     """
 
-    __slots__ = ("_after", "_budget", "_share", "_totals", "_workers", "attempts", "latencies")
+    __slots__ = ("_after", "_budget", "_calls", "_share", "_totals", "_workers", "attempts", "latencies")
 
     kind = "hedge"
 
@@ -110,7 +111,8 @@ class Hedge(Shared):
         self.attempts: int = _checks.whole("attempts", attempts, least=2)
         self._budget: RetryBudget | NoBudget = budget_from(budget)
         self._workers = Workers(self.label, _checks.whole("workers", workers, least=2))
-        self.latencies: _Latencies = _Latencies(self._share)
+        self.latencies: _Latencies = _Latencies(self._share, self._after)
+        self._calls: Calls | None = None  # made with the first coroutine function: it brings asyncio along
         self._totals = _totals.Totals(*RESULTS)
         _totals.file(self, self._totals)
         _live.enrol(self)
@@ -127,23 +129,20 @@ class Hedge(Shared):
 
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function; most users want the decorator."""
-        from ._task_races import task_race  # noqa: PLC0415 - a program without coroutines does without asyncio
-
-        begin, succeeded = partial(self._begin, task_race), self._succeeded
+        begin, live, succeeded = self._calling().begin, self._after is None, self._succeeded
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            began = clock.now()
-            race = begin(partial(fn, *args, **kwargs))
+            running = begin(fn, args, kwargs)
             try:
                 result = await fn(*args, **kwargs)
             except BaseException as error:
-                if race is None or not await race.saved(error):
+                if not await running.saved(error):
                     raise
-                result = race.winner
+                result = running.winner
             else:
-                if race is not None:
-                    result = race.settle(result) if race.fired else race.end(result)
-            succeeded(began)
+                result = running.settle(result)
+            if live:
+                succeeded(running.began)
             return result
 
         return call
@@ -162,7 +161,7 @@ class Hedge(Shared):
     def stats(self) -> HedgeStats:
         """How things stand at this moment."""
         counts = self._totals.read()
-        return HedgeStats(self._delay(), counts["won"], counts["lost"], counts["refused"])
+        return HedgeStats(self.latencies.delay, counts["won"], counts["lost"], counts["refused"])
 
     @property
     def calm(self) -> bool:
@@ -187,44 +186,37 @@ class Hedge(Shared):
         """Count an attempt that has "won" or "lost"."""
         self._totals.add(what)
 
-    def _delay(self) -> float | None:
-        if self._after is not None:
-            return self._after
-        usual = self.latencies.quantile()
-        return None if usual is None else max(usual, _SOONEST)
+    def _calling(self) -> "Calls":
+        """What begins async calls."""
+        from ._hedge_calls import Calls  # noqa: PLC0415 - a program without coroutines does without asyncio
 
-    def _begin(self, race: Any, attempt: Callable[[], Awaitable[Any]]) -> "AsyncioRace | TrioRace | None":
-        """Begin a race, if there is anything to be hedged."""
-        if ambient.get() is not None:
-            require_time(self.label)
-        if self._budget.pressed:
-            self._budget.deposit()
-        delay = self._delay()
-        return None if delay is None else race(self, delay, attempt)
+        if self._calls is None:
+            self._calls = Calls(self, self._budget)
+        return self._calls
 
     def _run(self, attempt: Callable[[], Any]) -> Any:
         """One call of a plain function."""
         require_time(self.label)
         if self._budget.pressed:
             self._budget.deposit()
-        began, delay = clock.now(), self._delay()
+        began, delay = clock.now(), self.latencies.delay
         race = None if delay is None else ThreadRace(self, delay, attempt, self._workers)
         if race is None or not race.start():
             result = attempt()
         else:
             warn_if_blocking(self.label, "guard a coroutine function, which is hedged without threads")
             result = race.outcome()
-        self._succeeded(began)
+        if self._after is None:
+            self._succeeded(began)
         return result
 
     def _succeeded(self, began: float) -> None:
         """Take note of how long a call has taken: its own attempt, or as long as that was waited for."""
-        if self._after is None:
-            self.latencies.add(clock.now() - began)
+        self.latencies.add(clock.now() - began)
 
     def _shelve(self) -> Callable[[], None]:
         put_totals_back, shelved = self._totals.shelve(), self.latencies
-        self.latencies = _Latencies(self._share)
+        self.latencies = _Latencies(self._share, self._after)
 
         def put_back() -> None:
             put_totals_back()
@@ -237,23 +229,24 @@ class Hedge(Shared):
 
 
 class _Latencies:
-    """How long the last calls took, with the lock that they ask for."""
+    """How long the last calls took, with the lock that they ask for.
 
-    __slots__ = ("_lock", "_machine")
+    Attributes:
+        delay: The delay that follows from them. It changes with a sample, so it is found then: each call reads it.
+    """
 
-    def __init__(self, share: float) -> None:
+    __slots__ = ("_lock", "_machine", "delay")
+
+    def __init__(self, share: float, after: float | None) -> None:
         self._machine = Quantile(share)
         self._lock = threading.Lock()
+        self.delay: float | None = after
 
     def add(self, seconds: float) -> None:
         """One more."""
         with self._lock:
-            self._machine.add(seconds)
-
-    def quantile(self) -> float | None:
-        """The delay that follows from them."""
-        with self._lock:
-            return self._machine.value()
+            usual = self._machine.add(seconds)
+            self.delay = usual if usual is None or usual > _SOONEST else _SOONEST
 
     def disown(self) -> None:
         """In a forked child: a lock of its own."""

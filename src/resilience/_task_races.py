@@ -1,13 +1,12 @@
 """A race of tasks, on asyncio and on trio.
 
-The primary runs in the caller's own task: while it is quick, a race costs one timer. When the timer rings, a rival is
-begun in a task of its own. If a rival wins, the primary is cut off: on asyncio by a cancellation that is taken back
-afterwards, told from others' by the task's count of them (and never inside a shield of anyio's), on trio by a cancel
-scope. Nobody waits for a loser to have ended: one that clings to life holds nobody up.
+The primary runs in the caller's own task, and each rival in one of its own: on asyncio, a call is a race only when the
+time has come for its first rival (see `_hedge_calls`). If a rival wins, the primary is cut off: on asyncio by a
+cancellation that is taken back afterwards, told from others' by the task's count of them (and never inside a shield of
+anyio's), on trio by a cancel scope. Nobody waits for a loser to have ended: one that clings to life holds nobody up.
 """
 
 import asyncio
-import sys
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
@@ -16,23 +15,19 @@ from typing import Any
 
 import anyio
 
-from ._anyio_scopes import BACKEND, UNREADABLE, is_shielded, scope_of
+from ._anyio_scopes import UNREADABLE, is_shielded
 from ._clock import clock
 from ._races import Race, Starter, aclose_now
-from ._waiters import task_waiter, trio_here
+from ._waiters import task_waiter
 
 _SHIELD_GLANCE = 0.01
 """Seconds between two looks at whether a shield has been left that is in the way of cutting the primary off."""
 
 
 class TaskRace(Race):
-    """One call of a coroutine function.
+    """One call of a coroutine function."""
 
-    Attributes:
-        fired: Whether a rival was ever begun.
-    """
-
-    __slots__ = ("_attempt", "_primary", "_scopes", "_stopped", "_waiter", "fired")
+    __slots__ = ("_attempt", "_primary", "_scopes", "_stopped", "_waiter")
 
     def __init__(self, hedge: Starter, delay: float, attempt: Callable[[], Awaitable[Any]]) -> None:
         super().__init__(hedge, delay)
@@ -41,18 +36,16 @@ class TaskRace(Race):
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._stopped = False
         self._waiter: Any = None
-        self.fired = False
 
     def begin(self) -> int:
         """See `Race.begin`."""
-        self.fired = True
         self.started += 1
         self.running += 1
         self._spawn(partial(self._rival, self.started))
         return self.started
 
     def settle(self, result: object) -> Any:
-        """The primary has returned, and there are rivals: who was first?"""
+        """The primary has returned: what the caller gets."""
         self._over(None)
         if self.win(1, result):
             self._stop()
@@ -144,31 +137,42 @@ class TaskRace(Race):
 
 
 class AsyncioRace(TaskRace):
-    """On asyncio."""
+    """On asyncio: a call for which the time has come to begin a rival.
+
+    Args:
+        hedge: The policy.
+        delay: After how many seconds the next rival is begun.
+        attempt: The call.
+        task: The caller's.
+        base: How often that had been asked to cancel when the call began.
+        scope: The innermost scope of anyio's that it was in then.
+    """
 
     __slots__ = ("_base", "_call_off", "_cutting", "_loop", "_scope", "_task", "_tasks")
 
     def __init__(
-        self, hedge: Starter, delay: float, attempt: Callable[[], Awaitable[Any]], task: "asyncio.Task[Any]"
+        self,
+        hedge: Starter,
+        delay: float,
+        attempt: Callable[[], Awaitable[Any]],
+        task: "asyncio.Task[Any]",
+        base: int,
+        scope: Any,
     ) -> None:
         super().__init__(hedge, delay, attempt)
         self._task = task
         self._loop = task.get_loop()
-        self._base = task.cancelling()
-        self._scope = scope_of(task) if BACKEND in sys.modules else None
+        self._base = base
+        self._scope = scope
         self._cutting = False
         self._tasks: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
-        self._call_off: Callable[[], None] = clock.call_later(self._loop, delay, self._ring)
+        self._call_off: Callable[[], None] | None = None
 
-    def end(self, result: Any) -> Any:
-        """The primary has returned before any rival was begun."""
-        self._primary = False
-        self._call_off()
-        return result
-
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Begin a rival, and the next one later."""
+        self._call_off = None
         if self.fire() and self.open:
-            self._call_off = clock.call_later(self._loop, self.delay, self._ring)
+            self._call_off = clock.call_later(self._loop, self.delay, self.ring)
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = self._loop.create_task(work())
@@ -176,7 +180,8 @@ class AsyncioRace(TaskRace):
         task.add_done_callback(self._tasks.discard)
 
     def _disarm(self) -> None:
-        self._call_off()
+        if self._call_off is not None:
+            self._call_off()
 
     def _cut(self) -> None:
         if not self._primary:
@@ -195,24 +200,22 @@ class AsyncioRace(TaskRace):
 
 
 class TrioRace(TaskRace):
-    """On trio."""
+    """On trio.
 
-    __slots__ = ("_scope", "_timer", "_trio")
+    Attributes:
+        began: The moment.
+    """
+
+    __slots__ = ("_scope", "_timer", "_trio", "began")
 
     def __init__(self, hedge: Starter, delay: float, attempt: Callable[[], Awaitable[Any]], trio: Any) -> None:
         super().__init__(hedge, delay, attempt)
+        self.began = clock.now()
         self._trio = trio
         self._timer = trio.CancelScope()
         self._spawn(self._ring)
         self._scope = trio.CancelScope()
         self._scope.__enter__()
-
-    def end(self, result: Any) -> Any:
-        """The primary has returned before any rival was begun."""
-        self._over(None)
-        self._stopped = True  # the timer may have woken already: then to cancel it is too late
-        self._timer.cancel()
-        return result
 
     async def _ring(self) -> None:
         with self._timer:
@@ -234,14 +237,3 @@ class TrioRace(TaskRace):
         self._primary = False
         kind, trace = (None, None) if error is None else (type(error), error.__traceback__)
         return bool(self._scope.__exit__(kind, error, trace))
-
-
-def task_race(hedge: Starter, delay: float, attempt: Callable[[], Awaitable[Any]]) -> AsyncioRace | TrioRace:
-    """Begin a race in the task that runs now."""
-    trio = trio_here()
-    if trio is not None:
-        return TrioRace(hedge, delay, attempt, trio)
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("an async hedge needs a task of asyncio or trio, and none runs here")
-    return AsyncioRace(hedge, delay, attempt, task)

@@ -31,12 +31,13 @@ class Quantile:
         self._values: deque[float] = deque()
         self._order: list[float] = []
 
-    def add(self, value: float) -> None:
-        """Count one more."""
+    def add(self, value: float) -> float | None:
+        """Count one more: the quantile now."""
         if len(self._values) == SIZE:
             del self._order[bisect_left(self._order, self._values.popleft())]
         self._values.append(value)
         insort(self._order, value)
+        return self.value()
 
     def value(self) -> float | None:
         """The quantile now (the nearest rank); `None` while there are too few values."""
