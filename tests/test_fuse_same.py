@@ -292,10 +292,11 @@ def _state_of(layer: Any) -> tuple[Any, ...]:
 
 
 def _seen_by(sdk: Sdk) -> Iterator[Any]:
-    """What it was told. Counters are left out: they are the process's, and what they count is an event, too."""
+    """What it was told. Counters and gauges are left out: they are the process's, and what they count is an event."""
     yield sdk.tree
     for span in sdk.spans:
         yield span.name, span.start_time, span.end_time, dict(span.attributes or {}), span.status.status_code
-    for name in sdk.metrics():
-        points = [(sorted(map(str, key)), point) for key, point in sdk.points(name).items()]
-        yield name, sorted((key, point.count, point.sum) for key, point in points if hasattr(point, "count"))
+    durations = [name for name in sdk.metrics() if name.endswith(".duration")]
+    for name in sorted(durations):
+        points = [(sorted(map(str, key)), point.count, point.sum) for key, point in sdk.points(name).items()]
+        yield name, sorted(points)
