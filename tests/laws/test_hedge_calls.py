@@ -130,8 +130,9 @@ def test_on_asyncio_quick_calls_share_one_timer(monkeypatch: pytest.MonkeyPatch)
     assert armed == [1.0]
 
 
-def test_a_hedge_serves_one_loop_after_the_other_and_one_sandbox_after_the_other() -> None:
-    hedge = Hedge(1.0, budget=None)
+@pytest.mark.parametrize("same_loop", [True, False])
+def test_a_hedge_serves_one_loop_after_the_other_and_one_sandbox_after_the_other(same_loop: bool) -> None:
+    hedge, home = Hedge(1.0, budget=None), asyncio.Runner()
 
     @hedge
     async def work(first: list[int]) -> int:
@@ -140,12 +141,14 @@ def test_a_hedge_serves_one_loop_after_the_other_and_one_sandbox_after_the_other
         await clock.asleep(9.0 if number == 1 else 0.5)
         return number
 
-    for _ in range(2):
+    for _ in range(3):
         with sandbox():
             for _ in range(2):
                 began = clock.now()
-                assert asyncio.run(work([])) == 2
+                assert (home.run if same_loop else asyncio.run)(work([])) == 2
                 assert clock.now() - began == pytest.approx(1.5)
+                assert (home.run if same_loop else asyncio.run)(work([1])) == 2  # quick: it leaves the timer waiting
+    home.close()
 
 
 def test_a_call_leaves_nothing_behind_however_it_ends() -> None:
