@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -153,6 +152,9 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 @cache
 def own_version() -> str:
     """The version of this library; empty where it was not installed."""
+    # Only who hears metrics asks for it; at the top it would bring `email` and `zipfile` into every process.
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
     try:
         return version("resilience-patterns")
     except PackageNotFoundError:
