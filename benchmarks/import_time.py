@@ -17,7 +17,9 @@ CANDIDATES = {
     "nothing": "pass",
     "anyio + opentelemetry": "import anyio, opentelemetry.trace, opentelemetry.metrics",
     "resilience": "import resilience",
-    "resilience, first retry made": "import resilience; resilience.retry(on=OSError)",
+    "the usual names": "from resilience import Bulkhead, CircuitBreaker, Pipeline, retry, timeout",
+    "every name": "from resilience import *",
+    "every name, first retry made": "from resilience import *; retry(on=OSError)",
 }
 WATCHED = ("asyncio", "trio", "tenacity", "opentelemetry.sdk", "httpx", "rich")
 
@@ -59,7 +61,7 @@ def report(bytecode: str) -> None:
             times[name].append(milliseconds(statement, bytecode))
     print(f"CPython {sys.version.split()[0]}, {RUNS} interleaved runs")
     for name, values in times.items():
-        print(f"{name:<32} min {min(values):6.1f} ms   median {statistics.median(values):6.1f} ms")
+        print(f"{name:<34} min {min(values):6.1f} ms   median {statistics.median(values):6.1f} ms")
     print(f"of {', '.join(WATCHED)}: loads {', '.join(brought_along(bytecode)) or 'none'}")
 
 
