@@ -205,11 +205,11 @@ class Calls:
         task = _current_task(loop)
         if task is None:  # trio may be the guest of a loop
             return TrioRace(hedge, delay, partial(fn, *args, **kwargs), _trio())
-        table = self._recent
-        if table is None or table.delay != delay or table.loop() is not loop or table.now is not clock.now:
+        table, now = self._recent, clock.now
+        if table is None or table.now is not now or table.delay != delay or table.loop() is not loop:
             table = self._table_for(loop, delay)
         call = _blank_call()
-        call.began = table.now()
+        call.began = now()
         call.live = live = table.live
         call.race = None
         scope = scope_of(task) if BACKEND in _modules else None
