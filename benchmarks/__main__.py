@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks import page, peers
 
 PARTS: dict[str, tuple[list[str], list[str]]] = {
-    "hot_path": (["--rounds", "20"], ["--rounds", "2"]),
+    "hot_path": (["--rounds", "30"], ["--rounds", "2"]),
     "crowds": ([], ["--quick"]),
     "keys": ([], []),
     "telemetry": (["--rounds", "10"], ["--rounds", "2"]),

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import itertools
 import os
+import random
 import statistics
 import sys
 import time
@@ -18,7 +19,7 @@ import trio
 
 Name = TypeVar("Name")
 
-BATCH = 5_000_000
+BATCH = 8_000_000
 """Nanoseconds that one candidate is measured for in one round."""
 FEWEST, MOST = 10, 20_000
 
@@ -43,8 +44,8 @@ def clocked(candidates: Mapping[Name, Callable[[int], Any]], rounds: int) -> dic
     for number in range(rounds):
         _tell(number, rounds)
         with _Quiet():
-            for name, fn in candidates.items():
-                times[name].append(_batch(fn, sizes[name]))
+            for name in _order(candidates, number):
+                times[name].append(_batch(candidates[name], sizes[name]))
     return _took(times)
 
 
@@ -57,14 +58,21 @@ def aclocked(candidates: Mapping[Name, Callable[[int], Any]], rounds: int, backe
         for number in range(rounds):
             _tell(number, rounds)
             with _Quiet():
-                for name, fn in candidates.items():
-                    times[name].append(await _abatch(fn, sizes[name]))
+                for name in _order(candidates, number):
+                    times[name].append(await _abatch(candidates[name], sizes[name]))
 
     if backend == "trio":
         trio.run(main)
     else:
         asyncio.run(main())
     return _took(times)
+
+
+def _order(candidates: Mapping[Name, object], number: int) -> list[Name]:
+    """Another order in each round: nobody is always the first after a pause, or behind the same one."""
+    names = list(candidates)
+    random.Random(number).shuffle(names)
+    return names
 
 
 class _Quiet:

@@ -96,8 +96,10 @@ def outline(code: CodeType) -> Outline | None:
         or any(isinstance(constant, CodeType) for constant in code.co_consts)
     ):
         return None
-    used = [(found.opname, found.argval) for found in dis.get_instructions(code)]
+    used = [(found.opname, found.argval) for found in dis.get_instructions(code) if found.opname != "PUSH_NULL"]
     if any(what in {"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"} for what, _ in used):
+        return None
+    if sum(_begins_the_call(used[index : index + 3]) for index in range(len(used))) != 1:
         return None
     return Outline(
         own=frozenset((*code.co_varnames, *code.co_freevars)) - {"fn", "args", "kwargs", "result"},
@@ -127,6 +129,12 @@ def draft(code: CodeType) -> Draft | None:
         return _drafted(source.encode().splitlines(), head, ending.lineno - 1, reader, reader.call)
     except ValueError:  # `as error` on a line of its own, say
         return None
+
+
+def _begins_the_call(used: list[tuple[str, object]]) -> bool:
+    """Whether these three instructions are the first of `fn(*args, **kwargs)`."""
+    names = [name for _, name in used]
+    return names == ["fn", "args", 0] and used[0][0] == "LOAD_DEREF" and used[-1][0] == "BUILD_MAP"
 
 
 class _Reader(ast.NodeVisitor):

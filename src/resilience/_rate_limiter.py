@@ -12,7 +12,7 @@ This module must not know what is called, and holds no lock meanwhile.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import floor, inf
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from . import _checks, _live, _totals
 from ._ambient import ambient, require_time
@@ -24,6 +24,7 @@ from ._metrics import ERROR_TYPE, OUTCOME, POLICY_NAME, Instrument, Reading, dec
 from ._policy import Shared
 from ._rate import Rate, function_of, rates_of
 from ._rate_meter import Meter
+from ._rate_price import apriced, priced
 from ._telemetry import Waiting
 from ._traits import Role, Traits
 from ._waiters import ThreadWaiter, Waiter, task_waiter, warn_if_blocking
@@ -105,11 +106,12 @@ class RateLimiter(Shared):
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a plain function; most users want the decorator."""
-        limiter, fixed, price, take, deadline = self, self._fixed, self._price, self._take, ambient.get
+        if self._cost is not None:
+            return priced(self, self._cost, self._take, fn)
+        limiter, cost, take, deadline = self, cast("float", self._fixed), self._take, ambient.get
 
         def call(*args: Any, **kwargs: Any) -> Any:
             meter = limiter.meter
-            cost = price(args, kwargs) if fixed is None else fixed
             if deadline() is not None or meter.seize(cost) is None:
                 take(meter, cost)
             result = fn(*args, **kwargs)
@@ -119,11 +121,12 @@ class RateLimiter(Shared):
 
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function; most users want the decorator."""
-        limiter, fixed, price, take, deadline = self, self._fixed, self._price, self._atake, ambient.get
+        if self._cost is not None:
+            return apriced(self, self._cost, self._atake, fn)
+        limiter, cost, take, deadline = self, cast("float", self._fixed), self._atake, ambient.get
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             meter = limiter.meter
-            cost = price(args, kwargs) if fixed is None else fixed
             if deadline() is not None or meter.seize(cost) is None:
                 await take(meter, cost)
             result = await fn(*args, **kwargs)
@@ -307,12 +310,6 @@ class RateLimiter(Shared):
             raise refusal
         finally:
             del refusal  # its traceback refers to this frame: together they would keep the policy in use
-
-    def _price(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
-        """What this call costs, by the user's function."""
-        if self._cost is None:  # never: a shell asks only where there is a function
-            return 1.0
-        return _checks.number("what cost= returned", self._cost(*args, **kwargs), least=0.0)
 
     def _asked(self, cost: float | None) -> float:
         """What a block costs."""
