@@ -97,7 +97,8 @@ def laws(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """What everything costs, beside others: measured on each CPython in turn, and written into docs/performance.md."""
     install(session, "bench")
-    session.run("python", "-m", "benchmarks", "--results", RESULTS, *session.posargs)
+    brief = [] if session.python == BENCHED[0] else ["--brief"]
+    session.run("python", "-m", "benchmarks", "--results", RESULTS, *(session.posargs or brief))
     if not session.posargs:
         session.run("python", "-m", "benchmarks", "--results", RESULTS, "--page", "docs")
 

@@ -1,6 +1,7 @@
 """Measure everything, and write `docs/performance.md` from it.
 
     python -m benchmarks --results FOLDER               # measure on this interpreter: some ten minutes
+    python -m benchmarks --results FOLDER --brief       # the hot paths only: two minutes
     python -m benchmarks --results FOLDER --quick       # see that all of it runs: a minute, for no page
     python -m benchmarks --results FOLDER --page docs   # write the page from the figures of all interpreters there
 
@@ -30,15 +31,14 @@ PARTS: dict[str, tuple[list[str], list[str]]] = {
 """What is run, and how: in full, and quickly."""
 
 
-def measure(folder: Path, *, quick: bool) -> None:
-    """Run every part in a process of its own, and keep what it says."""
+def measure(folder: Path, parts: list[str], *, quick: bool) -> None:
+    """Run parts, each in a process of its own, and keep what they say."""
     folder.mkdir(parents=True, exist_ok=True)
     version = platform.python_version()
     hot = folder / "hot_path.json"
     said: dict[str, str] = {}
-    for part, (full, quickly) in PARTS.items():
-        if quick and part == "keys":
-            continue  # a million of anything takes its time
+    for part in parts:
+        full, quickly = PARTS[part]
         print(f"{part} ...", file=sys.stderr, flush=True)
         options = [*(quickly if quick else full), *(["--json", str(hot)] if part == "hot_path" else [])]
         command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{part}", *options]
@@ -73,10 +73,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True, help="where the figures are kept")
     parser.add_argument("--quick", action="store_true", help="only see that it runs")
+    parser.add_argument("--brief", action="store_true", help="only the hot paths")
     parser.add_argument("--page", type=Path, help="write performance.md and its pictures into this folder")
     options = parser.parse_args()
     if options.page is None:
-        measure(options.results, quick=options.quick)
+        # A million of anything takes its time.
+        parts = ["hot_path"] if options.brief else [part for part in PARTS if part != "keys" or not options.quick]
+        measure(options.results, parts, quick=options.quick)
         return
     found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(options.results.glob("cpython-*.json"))]
     if not found:

@@ -31,7 +31,7 @@ Goals are this project's own; one that is missed is set in bold. The telemetry g
 FOOT = """
 ## How to measure
 
-`nox -s bench` takes some ten minutes for each interpreter. `python -m benchmarks.hot_path --rounds 5 --ours` is quick.
+`nox -s bench` takes some ten minutes. `python -m benchmarks.hot_path --rounds 5 --ours` is quick.
 """
 
 
