@@ -98,9 +98,8 @@ def tasks(sizes: tuple[int, ...]) -> Iterator[str]:
     """So many tasks at one bulkhead of a hundred places, each of which takes a turn of the loop."""
     yield f"tasks at one bulkhead of {PLACES} places, on asyncio: microseconds per task"
     for number in sizes:
-        found = {
-            name: min(asyncio.run(run(number)) for _ in range(MANY * 3 // number or 1)) for name, run in _QUEUES.items()
-        }
+        times = max(1, 3 * TASKS[0] // number)  # a hundred thousand are their own repetition
+        found = {name: min(asyncio.run(run(number)) for _ in range(times)) for name, run in _QUEUES.items()}
         yield f"  {number:>7,} tasks: " + "   ".join(f"{name} {took * 1e6:.1f}" for name, took in found.items())
 
 
