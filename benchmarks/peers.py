@@ -273,13 +273,34 @@ def _pyrate_limiter() -> Make:
     return decorate
 
 
+# What they offer for plain and coroutine functions alike.
+_TENACITY: list[Offer] = [(SUCCESS, RETRY, _tenacity), (FAILURE, AGAIN, _tenacity_again)]
+_STAMINA: list[Offer] = [
+    (SUCCESS, RETRY, _stamina),
+    (FAILURE, AGAIN, lambda: _stamina(wait_initial=0, wait_jitter=0, wait_max=0)),
+]
+_BACKOFF: list[Offer] = [(SUCCESS, RETRY, _backoff), (FAILURE, AGAIN, lambda: _backoff(interval=0, jitter=None))]
+_CRASHBYTES: list[Offer] = [
+    (SUCCESS, RETRY, lambda: _crashbytes("retry", exceptions=(OSError,))),
+    (SUCCESS, BREAKER, lambda: _crashbytes("circuit_breaker")),
+    (SUCCESS, BULKHEAD, lambda: _crashbytes("bulkhead", 1_000)),
+    (SUCCESS, LIMITER, lambda: _crashbytes("rate_limiter", NOBODY)),
+    (SUCCESS, THREE, _crashbytes_three),
+    (FAILURE, AGAIN, lambda: _crashbytes("retry", delay=0, exceptions=(OSError,))),
+]
+_PYRESILIENCE: list[Offer] = [
+    (SUCCESS, RETRY, lambda: _pyresilience("retry")),
+    (SUCCESS, BREAKER, lambda: _pyresilience("circuit_breaker")),
+    (SUCCESS, BULKHEAD, lambda: _pyresilience("bulkhead")),
+    (SUCCESS, LIMITER, lambda: _pyresilience("rate_limiter")),
+    (SUCCESS, CACHE, lambda: _pyresilience("cache")),
+    (SUCCESS, THREE, lambda: _pyresilience("retry", "circuit_breaker", "bulkhead")),
+]
+
 _SYNC: dict[str, list[Offer]] = {
-    "tenacity": [(SUCCESS, RETRY, _tenacity), (FAILURE, AGAIN, _tenacity_again)],
-    "stamina": [
-        (SUCCESS, RETRY, _stamina),
-        (FAILURE, AGAIN, lambda: _stamina(wait_initial=0, wait_jitter=0, wait_max=0)),
-    ],
-    "backoff": [(SUCCESS, RETRY, _backoff), (FAILURE, AGAIN, lambda: _backoff(interval=0, jitter=None))],
+    "tenacity": _TENACITY,
+    "stamina": _STAMINA,
+    "backoff": _BACKOFF,
     "pybreaker": [
         (SUCCESS, BREAKER, _pybreaker),
         (FAILURE, BREAKER, lambda: _pybreaker(NOBODY)),
@@ -297,12 +318,7 @@ _SYNC: dict[str, list[Offer]] = {
         (REFUSAL, BREAKER, _interlock_open),
     ],
     "crashbytes-resilience": [
-        (SUCCESS, RETRY, lambda: _crashbytes("retry", exceptions=(OSError,))),
-        (SUCCESS, BREAKER, lambda: _crashbytes("circuit_breaker")),
-        (SUCCESS, BULKHEAD, lambda: _crashbytes("bulkhead", 1_000)),
-        (SUCCESS, LIMITER, lambda: _crashbytes("rate_limiter", NOBODY)),
-        (SUCCESS, THREE, _crashbytes_three),
-        (FAILURE, AGAIN, lambda: _crashbytes("retry", delay=0, exceptions=(OSError,))),
+        *_CRASHBYTES,
         (REFUSAL, BREAKER, lambda: _opened(lambda: _crashbytes("circuit_breaker"))),
     ],
     "resilient-circuit": [
@@ -312,12 +328,7 @@ _SYNC: dict[str, list[Offer]] = {
         (REFUSAL, BREAKER, lambda: _opened(_resilient_breaker)),
     ],
     "pyresilience": [
-        (SUCCESS, RETRY, lambda: _pyresilience("retry")),
-        (SUCCESS, BREAKER, lambda: _pyresilience("circuit_breaker")),
-        (SUCCESS, BULKHEAD, lambda: _pyresilience("bulkhead")),
-        (SUCCESS, LIMITER, lambda: _pyresilience("rate_limiter")),
-        (SUCCESS, CACHE, lambda: _pyresilience("cache")),
-        (SUCCESS, THREE, lambda: _pyresilience("retry", "circuit_breaker", "bulkhead")),
+        *_PYRESILIENCE,
     ],
     "limits": [(SUCCESS, LIMITER, _limits)],
     "pyrate-limiter": [(SUCCESS, LIMITER, _pyrate_limiter)],
@@ -397,18 +408,15 @@ def _aiolimiter() -> Make:
 
 
 _ASYNC: dict[str, list[Offer]] = {
-    "tenacity": [(SUCCESS, RETRY, _tenacity), (FAILURE, AGAIN, _tenacity_again)],
-    "stamina": [
-        (SUCCESS, RETRY, _stamina),
-        (FAILURE, AGAIN, lambda: _stamina(wait_initial=0, wait_jitter=0, wait_max=0)),
-    ],
+    "tenacity": _TENACITY,
+    "stamina": _STAMINA,
     "anyio": [
         (SUCCESS, TIMEOUT, lambda: _anew(lambda: anyio.fail_after(30))),
         (SUCCESS, BULKHEAD, lambda: _within(lambda: anyio.CapacityLimiter(1_000))),
     ],
 }
 _ON_ASYNCIO: dict[str, list[Offer]] = {
-    "backoff": [(SUCCESS, RETRY, _backoff), (FAILURE, AGAIN, lambda: _backoff(interval=0, jitter=None))],
+    "backoff": _BACKOFF,
     "circuitbreaker": [
         (SUCCESS, BREAKER, _circuitbreaker),
         (FAILURE, BREAKER, lambda: _circuitbreaker(NOBODY)),
@@ -430,22 +438,12 @@ _ON_ASYNCIO: dict[str, list[Offer]] = {
         (REFUSAL, BREAKER, _interlock_open),
     ],
     "crashbytes-resilience": [
-        (SUCCESS, RETRY, lambda: _crashbytes("retry", exceptions=(OSError,))),
-        (SUCCESS, BREAKER, lambda: _crashbytes("circuit_breaker")),
-        (SUCCESS, BULKHEAD, lambda: _crashbytes("bulkhead", 1_000)),
-        (SUCCESS, LIMITER, lambda: _crashbytes("rate_limiter", NOBODY)),
+        *_CRASHBYTES,
         (SUCCESS, TIMEOUT, lambda: _crashbytes("timeout", 30)),
-        (SUCCESS, THREE, _crashbytes_three),
-        (FAILURE, AGAIN, lambda: _crashbytes("retry", delay=0, exceptions=(OSError,))),
     ],
     "pyresilience": [
-        (SUCCESS, RETRY, lambda: _pyresilience("retry")),
-        (SUCCESS, BREAKER, lambda: _pyresilience("circuit_breaker")),
-        (SUCCESS, BULKHEAD, lambda: _pyresilience("bulkhead")),
-        (SUCCESS, LIMITER, lambda: _pyresilience("rate_limiter")),
-        (SUCCESS, CACHE, lambda: _pyresilience("cache")),
+        *_PYRESILIENCE,
         (SUCCESS, TIMEOUT, lambda: _pyresilience("timeout")),
-        (SUCCESS, THREE, lambda: _pyresilience("retry", "circuit_breaker", "bulkhead")),
     ],
     "aiolimiter": [(SUCCESS, LIMITER, _aiolimiter)],
     "asyncio": [
