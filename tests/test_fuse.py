@@ -383,6 +383,16 @@ def one_that_calls_twice(fn: Any) -> Any:
 
 
 @not_a_shell
+def one_that_calls_in_a_loop(fn: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for _ in range(2):
+            result = fn(*args, **kwargs)
+        return result
+
+    return call
+
+
+@not_a_shell
 def one_with_a_function(fn: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         result = fn(*args, **kwargs)
@@ -493,6 +503,7 @@ def test_what_a_function_keeps_can_be_sent_elsewhere() -> None:
     guarded: Any = three()(lambda order: order)
     entrance = next(cell.cell_contents for cell in guarded.__closure__ if isinstance(cell.cell_contents, Entrance))
     copied = copy.copy(entrance)
+    assert copied.beginning is None  # it is tied to a function that is here
     assert copied.begin()(5) == 5
 
 
@@ -520,6 +531,44 @@ def test_a_guard_around_a_guard_takes_what_it_gets() -> None:
     assert asked == [((), {"order": 1}), ((1,), {})]
 
 
+@pytest.mark.parametrize("called_before", [False, True])
+def test_what_a_guard_around_a_guard_counts_does_not_depend_on_the_order_of_calls(called_before: bool) -> None:
+    inner: Any = Bulkhead(3)(lambda order: order)
+    if called_before:
+        inner(1)
+    breaker = CircuitBreaker()
+    outer: Any = breaker(inner)
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            outer()
+    assert breaker.stats.failures == 2
+
+
+def test_what_was_written_for_another_is_there_from_the_decoration_on() -> None:
+    def make() -> Any:
+        return three()(lambda from_the_beginning: from_the_beginning)
+
+    called(make(), 1)
+    assert is_written(make())
+
+
+def test_a_first_call_near_the_limit_of_recursion_is_made_nested() -> None:
+    guarded: Any = three()(lambda near_the_limit: near_the_limit)
+    beginning = next(
+        cell.cell_contents.beginning for cell in guarded.__closure__ if isinstance(cell.cell_contents, Entrance)
+    )
+
+    def deeper() -> Any:
+        try:
+            return deeper()
+        except RecursionError:
+            return beginning.function()  # there is hardly a frame left
+
+    assert deeper() is None
+    assert guarded(1) == 1
+    assert is_written(guarded)  # it was not given up
+
+
 def test_texts_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_script, "_MOST", 5)
     for number in range(30):
@@ -527,6 +576,7 @@ def test_texts_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
         exec(f"def function(name_{number}): return name_{number}", namespace)  # noqa: S102 - a text of ours
         assert called(three()(namespace["function"]), 1)(2) == 2
     assert sum(name.startswith("<resilience: ") for name in linecache.cache) < 30
+    assert len(_script._names) < 20
 
 
 # Switched off, or without a source
