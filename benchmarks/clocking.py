@@ -40,7 +40,7 @@ def pin() -> None:
 def clocked(candidates: Mapping[Name, Callable[[int], Any]], rounds: int) -> dict[Name, Took]:
     """Time plain functions of one argument."""
     times: dict[Name, list[float]] = {name: [] for name in candidates}
-    sizes = {name: _size(_batch(fn, FEWEST)) for name, fn in candidates.items()}
+    sizes = {name: _size(min(_batch(fn, FEWEST) for _ in range(2))) for name, fn in candidates.items()}
     for number in range(rounds):
         _tell(number, rounds)
         with _Quiet():

@@ -19,12 +19,12 @@ from ._ambient import ambient, require_time
 from ._clock import clock
 from ._core.gcra import TICK, Place, Stage
 from ._events import refused
-from ._lease import Ending, Guard, Lease
+from ._lease import Guard, Lease
 from ._metrics import ERROR_TYPE, OUTCOME, POLICY_NAME, Instrument, Reading, declare
 from ._policy import Shared
 from ._rate import Rate, function_of, rates_of
 from ._rate_meter import Meter
-from ._rate_price import apriced, priced
+from ._rate_price import Priced, apriced, lease, priced
 from ._telemetry import Waiting
 from ._traits import Role, Traits
 from ._waiters import ThreadWaiter, Waiter, task_waiter, warn_if_blocking
@@ -112,7 +112,21 @@ class RateLimiter(Shared):
 
         def call(*args: Any, **kwargs: Any) -> Any:
             meter = limiter.meter
-            if deadline() is not None or meter.seize(cost) is None:
+            lock = meter.lock
+            lock.acquire()  # not `with`, which takes twice as long
+            try:
+                now = clock.now()  # inside the lock: who comes second must not bring the earlier time
+                gauge = meter.door
+                left = gauge.spent - (now - gauge.since) * gauge.speed
+                spent = left + cost if left > 0.0 else cost
+                free = spent <= gauge.burst and deadline() is None
+                if free:
+                    gauge.spent = spent
+                    gauge.since = now
+                    meter.total += cost
+            finally:
+                lock.release()
+            if not free:
                 take(meter, cost)
             result = fn(*args, **kwargs)
             return result
@@ -127,7 +141,21 @@ class RateLimiter(Shared):
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             meter = limiter.meter
-            if deadline() is not None or meter.seize(cost) is None:
+            lock = meter.lock
+            lock.acquire()  # not `with`, which takes twice as long
+            try:
+                now = clock.now()  # inside the lock: who comes second must not bring the earlier time
+                gauge = meter.door
+                left = gauge.spent - (now - gauge.since) * gauge.speed
+                spent = left + cost if left > 0.0 else cost
+                free = spent <= gauge.burst and deadline() is None
+                if free:
+                    gauge.spent = spent
+                    gauge.since = now
+                    meter.total += cost
+            finally:
+                lock.release()
+            if not free:
                 await take(meter, cost)
             result = await fn(*args, **kwargs)
             return result
@@ -207,12 +235,12 @@ class RateLimiter(Shared):
             TypeError: The limiter's `cost` is a function: then there are no arguments to ask it about.
         """
         meter, permits = self.meter, self._asked(cost)
-        return _lease(meter, permits, self._take(meter, permits))
+        return lease(meter, permits, self._take(meter, permits))
 
     async def aadmit(self, cost: float | None = None) -> Lease:
         """Take permits, as `admit` does, without blocking the event loop."""
         meter, permits = self.meter, self._asked(cost)
-        return _lease(meter, permits, await self._atake(meter, permits))
+        return lease(meter, permits, await self._atake(meter, permits))
 
     def guard(self, cost: float | None = None) -> Guard:
         """Guard a block: `with limiter.guard():` or `async with limiter.guard():`.
@@ -220,7 +248,7 @@ class RateLimiter(Shared):
         Args:
             cost: How many permits. Default: the limiter's own `cost`, where that is a number.
         """
-        return Guard(_Priced(self, self._asked(cost)))
+        return Guard(Priced(self, self._asked(cost)))
 
     def _take(self, meter: Meter, cost: float) -> float:
         """All but the free path: the deadline, the queue, the refusal. The mark of what was taken."""
@@ -337,30 +365,6 @@ class RateLimiter(Shared):
 
     def _after_fork(self) -> None:
         self.meter.disown()
-
-
-class _Priced:
-    """A limiter at a given cost, for a guard."""
-
-    __slots__ = ("_cost", "_limiter")
-
-    def __init__(self, limiter: RateLimiter, cost: float) -> None:
-        self._limiter = limiter
-        self._cost = cost
-
-    def admit(self) -> Lease:
-        return self._limiter.admit(self._cost)
-
-    async def aadmit(self) -> Lease:
-        return await self._limiter.aadmit(self._cost)
-
-
-def _lease(meter: Meter, cost: float, mark: float) -> Lease:
-    def end(ending: Ending, _: BaseException | None) -> None:
-        if ending is Ending.RELEASED:
-            meter.give_back(cost, mark)
-
-    return Lease(end)
 
 
 def _readings(figure: str) -> Callable[[], list[Reading]]:

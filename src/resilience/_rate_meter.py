@@ -15,50 +15,33 @@ from ._waiters import Waiter
 class Meter(Gcra[Waiter]):
     """The rates of one limiter for one stretch of its life, and who waits for them.
 
-    A lock that its own thread may take again: giving back may also happen in a finalizer or a signal handler.
+    Attributes:
+        lock: Its own thread may take it again: giving back may also happen in a finalizer or a signal handler.
     """
 
-    __slots__ = ("_lock",)
+    __slots__ = ("lock",)
 
     total: float
 
     def __init__(self, flows: Iterable[Flow]) -> None:
         super().__init__(flows, clock.now())
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def seize(self, cost: float) -> float | None:
-        """Take `cost` without waiting, if it conforms: the mark to give it back by, else `None`.
-
-        This is `take` for the path of nearly every call, one rate that has enough left, written out for speed.
-        """
-        lock = self._lock
-        lock.acquire()  # not `with`, which takes twice as long
-        try:
-            now = clock.now()  # inside the lock: who comes second must not bring the earlier time
-            only = self.only
-            if only is None or self.queue:
-                return self.take(cost, now)
-            left = only.spent - (now - only.since) * only.speed
-            spent = left + cost if left > 0.0 else cost
-            if spent > only.burst:
-                return self.take(cost, now)
-            only.spent = spent
-            only.since = now
-            self.total += cost
-            return self.total
-        finally:
-            lock.release()
+        """Take `cost` without waiting, if it conforms: the mark to give it back by, else `None`."""
+        with self.lock:
+            return self.take(cost, clock.now())
 
     def enter(self, waiter: Waiter, cost: float, ends: float) -> Place[Waiter] | None:
         """Queue, if that leads to anything before `ends`."""
-        with self._lock:
+        with self.lock:
             place = self.join(waiter, cost, ends, clock.now())
         self._wake(place)
         return place
 
     def has(self, place: Place[Waiter]) -> float | None:
         """See whether one who waits may go on (or has to give up): `None`; else how many seconds to sleep first."""
-        with self._lock:
+        with self.lock:
             now = clock.now()
             again = self.look(place, now)
             waits, mixed = place.stage is Stage.WAITS, self.mixed
@@ -69,7 +52,7 @@ class Meter(Gcra[Waiter]):
 
     def give_up(self, place: Place[Waiter]) -> None:
         """Wait no more. What was taken in the same moment goes back."""
-        with self._lock:
+        with self.lock:
             if place.stage is Stage.TAKEN:
                 self.refund(place.cost, place.mark, clock.now())
             self.leave(place)
@@ -77,54 +60,55 @@ class Meter(Gcra[Waiter]):
 
     def debit(self, cost: float) -> None:
         """Take `cost` whether it conforms or not."""
-        with self._lock:
+        with self.lock:
             self.charge(cost, clock.now())
         self._wake()
 
     def give_back(self, cost: float, mark: float) -> None:
         """Give back what was taken and not used."""
-        with self._lock:
+        with self.lock:
             self.refund(cost, mark, clock.now())
         self._wake()
 
     def alter(self, flows: Iterable[Flow]) -> None:
         """Have other rates from now on."""
-        with self._lock:
+        with self.lock:
             self.change(flows, clock.now())
         self._wake()
 
     def seconds(self, cost: float) -> float:
         """Seconds until `cost` would conform; `inf` if never."""
-        with self._lock:
+        with self.lock:
             return self.delay(cost, clock.now())
 
     def figures(self) -> tuple[float, int]:
         """The permits there are, and how many wait, at one moment."""
-        with self._lock:
+        with self.lock:
             return self.available(clock.now()), len(self.queue)
 
     def calm(self) -> bool:
         """Whether every permit of every rate is there, and nobody waits."""
-        with self._lock:
+        with self.lock:
             now = clock.now()
             return not self.queue and all(gauge.at(now) == 0.0 for gauge in self.gauges)
 
     def disown(self) -> None:
         """In a forked child: whoever waits does so in the parent, and the lock may be held there."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self.queue.clear()
         self.dismissed.clear()
         self._ahead = 0.0
         self._homes.clear()
+        self._tend()
 
     def _wake(self, awake: Place[Waiter] | None = None) -> None:
         """Wake whom the machine names; one whose event loop is closed leaves, and the next is named."""
         while True:
-            with self._lock:
+            with self.lock:
                 named = self.call(clock.now()) if self.queue or self.dismissed else []
             lost = [place for place in named if place is not awake and not place.waiter.wake()]
             if not lost:
                 return
-            with self._lock:
+            with self.lock:
                 for place in lost:
                     self.leave(place)

@@ -1,6 +1,7 @@
-"""The shells of a rate limiter whose cost is a function of the call's own arguments.
+"""What a call of a rate limiter costs, where that is not the same for all: of a block, and by a function.
 
-Apart from the usual ones, which do not look at the arguments, and so leave them as the caller has given them.
+A function of the call's own arguments has shells apart from the usual ones, which do not look at the arguments, and so
+leave them as the caller has given them.
 """
 
 from collections.abc import Awaitable, Callable
@@ -8,6 +9,7 @@ from typing import Any, Protocol
 
 from . import _checks
 from ._ambient import ambient
+from ._lease import Ending, Lease
 from ._rate_meter import Meter
 from ._telemetry import AsyncFunction, Function
 
@@ -16,6 +18,52 @@ class Metered(Protocol):
     """What has a meter, another one after a fork."""
 
     meter: Meter
+
+
+class Admitting(Protocol):
+    """What lets blocks in, at a cost."""
+
+    def admit(self, cost: float | None = None) -> Lease:
+        """See `RateLimiter.admit`."""
+        ...
+
+    async def aadmit(self, cost: float | None = None) -> Lease:
+        """See `RateLimiter.aadmit`."""
+        ...
+
+
+class Priced:
+    """A limiter at a given cost, for a guard."""
+
+    __slots__ = ("_cost", "_limiter")
+
+    def __init__(self, limiter: Admitting, cost: float) -> None:
+        self._limiter = limiter
+        self._cost = cost
+
+    def admit(self) -> Lease:
+        """Let a block in."""
+        return self._limiter.admit(self._cost)
+
+    async def aadmit(self) -> Lease:
+        """The async twin of `admit`."""
+        return await self._limiter.aadmit(self._cost)
+
+
+def lease(meter: Meter, cost: float, mark: float) -> Lease:
+    """What is given back if nothing was called.
+
+    Args:
+        meter: Where it was taken.
+        cost: How much.
+        mark: By what to give it back.
+    """
+
+    def end(ending: Ending, _: BaseException | None) -> None:
+        if ending is Ending.RELEASED:
+            meter.give_back(cost, mark)
+
+    return Lease(end)
 
 
 def priced(limiter: Metered, cost: Callable[..., Any], take: Callable[[Meter, float], Any], fn: Function) -> Function:

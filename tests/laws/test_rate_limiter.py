@@ -1,6 +1,9 @@
 """The laws of rates: any window, exact answers, several rates, debts, changes, and what is given back."""
 
 import threading
+import time
+from contextlib import suppress
+from math import inf
 from typing import Any
 
 import pytest
@@ -11,12 +14,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from resilience import Rate, RateLimiter
 from resilience._clock import clock
 from resilience._lease import Lease
+from resilience._waiters import ThreadWaiter
 from resilience.errors import RateLimited
 from resilience.testing import VirtualClock, sandbox
 from tests.crowd import nothing
 from tests.doors import DOORS, FUNCTION_DOORS
 
 every_door = pytest.mark.parametrize("door", DOORS)
+every_function_door = pytest.mark.parametrize("door", FUNCTION_DOORS)
 
 SLACK = 1e-6
 """Permits that rounding may make of some hundred steps."""
@@ -173,6 +178,23 @@ def test_threads_together_get_no_more_than_there_is() -> None:
     assert limiter.stats.refused == 1100
 
 
+@pytest.mark.law(24)
+@every_function_door
+def test_a_free_call_reads_the_time_and_takes_under_the_lock(door: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter, held = RateLimiter(3), list[bool]()
+    lock: Any = limiter.meter.lock
+
+    def now() -> float:
+        held.append(lock._is_owned())
+        return time.monotonic()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "now", now)
+        door(limiter, nothing)
+    assert held == [True]
+    assert not lock._is_owned()
+
+
 class Life(RuleBasedStateMachine):
     """A limiter that is used, charged, given back to, and changed, beside a record of what was really taken."""
 
@@ -201,6 +223,12 @@ class Life(RuleBasedStateMachine):
         entry = [self.time.elapsed, cost]
         self.taken.append(entry)
         self.leases.append((lease, entry))
+
+    @rule()
+    def call(self) -> None:
+        with suppress(RateLimited):
+            self.limiter.call(nothing)
+            self.taken.append([self.time.elapsed, 1.0])
 
     @precondition(lambda self: self.leases)
     @rule(which=st.integers(0, 100), used=st.booleans())
@@ -285,19 +313,22 @@ def test_only_the_monotonic_clock_counts(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_forked_child_has_what_was_left_and_nobody_waits() -> None:
     limiter = RateLimiter(Rate(3, per=1e6))
     limiter.call(nothing)
-    with limiter.meter._lock:  # as another thread of the parent may hold it
+    limiter.meter.enter(ThreadWaiter(), 3.0, inf)
+    with limiter.meter.lock:  # as another thread of the parent may hold it
         limiter._after_fork()
     assert limiter.stats.waiting == 0
+    assert limiter.meter.door is limiter.meter.gauges[0]
     assert limiter.stats.available == pytest.approx(2, abs=1e-3)
 
 
 @pytest.mark.law(38, 39)
-def test_what_came_back_by_itself_meanwhile_does_not_come_back_twice() -> None:
+@every_door
+def test_what_came_back_by_itself_meanwhile_does_not_come_back_twice(door: Any) -> None:
     limiter = RateLimiter(Rate(1, per=10, burst=2))
     with sandbox() as time:
         early = limiter.admit()
         time.advance(9)
-        limiter.admit()
+        door(limiter, nothing)
         early.release()
         time.advance(1)
         limiter.admit()

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from resilience import Rate, RateLimiter
 from resilience._ambient import Deadline, ambient
 from resilience._clock import clock
+from resilience._waiters import ThreadWaiter
 from resilience.errors import OutOfTime, RateLimited, Rejected
 from resilience.testing import sandbox
 from tests.crowd import beside, nothing, until
-from tests.doors import DOORS
+from tests.doors import DOORS, FUNCTION_DOORS
 
 every_door = pytest.mark.parametrize("door", DOORS)
+every_function_door = pytest.mark.parametrize("door", FUNCTION_DOORS)
 every_backend = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
@@ -146,6 +148,31 @@ def test_a_cheap_newcomer_does_not_overtake_who_waits_for_more() -> None:
     with sandbox():
         anyio.run(main)
     assert order == ["dear", "cheap"]
+
+
+@pytest.mark.law(27)
+@every_function_door
+def test_a_newcomer_takes_nothing_while_somebody_waits_and_may_again_when_nobody_does(door: Any) -> None:
+    limiter = RateLimiter(1, burst=3, max_wait=2.5)
+    with sandbox():
+        limiter.admit(2)
+        place = limiter._queue(limiter.meter, ThreadWaiter(), 3.0)
+        with pytest.raises(RateLimited, match="max_wait"):  # one permit is there, but its turn would come in 3 s
+            door(limiter, nothing)
+        limiter.meter.give_up(place)
+        assert limiter.meter.door is limiter.meter.gauges[0]
+        door(limiter, nothing)
+        assert limiter.stats.available == 0.0
+
+
+@pytest.mark.law(92)
+@every_function_door
+def test_past_the_deadline_a_permit_that_is_free_is_left_to_others(door: Any) -> None:
+    limiter = RateLimiter(3)
+    with sandbox(), announced(-1.0):
+        with pytest.raises(OutOfTime):
+            door(limiter, nothing)
+        assert limiter.stats.available == 3.0
 
 
 @pytest.mark.law(37, 92)

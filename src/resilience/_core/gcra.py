@@ -69,6 +69,10 @@ class Gauge:
         self.since = max(now, self.since)
 
 
+_SHUT = Gauge(Flow(1.0, -inf), 0.0, 0.0)
+"""A rate that nothing conforms to."""
+
+
 class Home(Protocol):
     """Who waits."""
 
@@ -120,18 +124,19 @@ class Gcra(Generic[W]):
 
     Attributes:
         gauges: The rates.
-        only: The rate, where there is one.
+        door: The rate that a newcomer may take from without further ado: where there is one, and nobody waits. Else one
+            that has nothing to give. So the free path asks one question: is there enough?
         total: All that was ever taken: what was taken since a mark is a difference.
         queue: Who waits, by turns.
         dismissed: Whom a change has left without hope, to be woken.
     """
 
-    __slots__ = ("_ahead", "_homes", "_turns", "dismissed", "gauges", "only", "queue", "total")
+    __slots__ = ("_ahead", "_homes", "_turns", "dismissed", "door", "gauges", "queue", "total")
 
     def __init__(self, flows: Iterable[Flow], now: float) -> None:
-        self._install(tuple(Gauge(flow, 0.0, now) for flow in flows))
         self.total: float = 0.0
         self.queue: OrderedDict[int, Place[W]] = OrderedDict()
+        self._install(tuple(Gauge(flow, 0.0, now) for flow in flows))
         self.dismissed: list[Place[W]] = []
         self._ahead = 0.0  # what the queue will take, kept so that joining does not take longer in a long queue
         self._turns = count()
@@ -249,7 +254,11 @@ class Gcra(Generic[W]):
 
     def _install(self, gauges: tuple[Gauge, ...]) -> None:
         self.gauges: tuple[Gauge, ...] = gauges
-        self.only: Gauge | None = gauges[0] if len(gauges) == 1 else None
+        self._tend()
+
+    def _tend(self) -> None:
+        """Open the door or shut it."""
+        self.door: Gauge = self.gauges[0] if len(self.gauges) == 1 and not self.queue else _SHUT
 
     def _due(self, cost: float) -> float:
         """As `due`, for a sum of costs: of some that may each conform, however much it is together."""
@@ -272,11 +281,13 @@ class Gcra(Generic[W]):
         place.called = inf
         self.queue[place.turn] = place
         self._ahead += place.cost
+        self._tend()
 
     def _drop(self, place: Place[W], stage: Stage) -> None:
         del self.queue[place.turn]
         place.stage = stage
         self._ahead = self._ahead - place.cost if self.queue else 0.0
+        self._tend()
 
     def _return(self, place: Place[W]) -> None:
         """One that was passed over stands in the queue again, at its old place."""
