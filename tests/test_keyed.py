@@ -237,7 +237,7 @@ def test_it_tells_functions_apart_and_forgets_those_that_are_gone() -> None:
     assert (first("a"), second("a"), first("a")) == ("first a", "second a", "first a")
     for number in range(100):
         assert keyed.call(lambda tenant, number=number: number, "a") == number
-    assert len(keyed.ring.entries["a"].shells) <= 8
+    assert len(keyed.ring.entries["a"]._uses) <= 8
 
 
 def test_what_is_calm() -> None:
@@ -313,6 +313,51 @@ def test_it_is_one_to_be_shared() -> None:
     assert keyed in policies(Keyed)
     with pytest.warns(ResilienceWarning, match="a second Keyed named 'just one'"):
         Keyed(breaker, key="tenant", name="just one")
+
+
+def test_what_was_asked_for_before_the_last_look_is_not_asked_for_any_more() -> None:
+    keyed = Keyed(breaker, key="tenant", maxsize=2)
+    serve = keyed(lambda tenant: tenant)
+    for tenant in "aabbcd":  # "a" and "b" come again; then room is made twice
+        serve(tenant)
+    assert set(keyed.ring.entries) == {"c", "d"}
+
+
+def test_those_without_room_share_what_is_bound_once_until_there_is_room() -> None:
+    bound = list[str]()
+
+    class Noting:
+        def __init__(self, key: str) -> None:
+            self.key = key
+            self.limit = Bulkhead(2)
+
+        def bind(self, fn: Any) -> Any:
+            bound.append(self.key)
+            return self.limit.bind(fn)
+
+        abind = bind
+
+    keyed = Keyed(lambda tenant: Noting(tenant), key="tenant", maxsize=1)
+    serve = keyed(lambda tenant: tenant)
+    with keyed["busy"].limit.guard():
+        for tenant in "abcab":
+            serve(tenant)
+    assert (bound, set(keyed.ring.entries)) == (["a"], {"busy"})
+    for _ in range(2):
+        serve("b")
+    assert (bound, set(keyed.ring.entries)) == (["a", "b"], {"b"})
+
+
+def test_a_sandbox_has_tables_of_its_own() -> None:
+    keyed = Keyed(breaker, key="tenant")
+    serve = keyed(lambda tenant: tenant)
+    serve("before")
+    with sandbox():
+        serve("before")
+        serve("inside")
+        assert set(keyed.ring.entries) == {"before", "inside"}
+    serve("inside")
+    assert set(keyed.ring.entries) == {"before", "inside"}
 
 
 def test_in_a_sandbox_it_starts_calm_and_is_as_before_afterwards() -> None:

@@ -1,4 +1,7 @@
-"""Our shells keep the form in which they can be written into one another. Those that cannot are named, with reasons."""
+"""Our shells keep the form in which they can be written into one another.
+
+Those inside which nothing can be written are named, with reasons.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,13 +42,13 @@ POLICIES: dict[str, Callable[[], Any]] = {
     "timeout that abandons": lambda: timeout(3, sync="abandon"),
     "keyed": lambda: Keyed(lambda _: CircuitBreaker(), key="order"),
 }
-NESTED = {
+LAST = {
     ("hedge", False): "the call is made in a thread",
     ("timeout that abandons", False): "the call is made in a thread",
     ("keyed", False): "which shell it calls depends on the key",
     ("keyed", True): "which shell it calls depends on the key",
 }
-ASKING = {"limiter with a price", "fallback", "cache", "chaos"}
+ASKING = {"limiter with a price", "fallback", "cache", "chaos", "keyed"}
 
 
 def work(order: int) -> int:
@@ -65,6 +68,14 @@ def test_it_can_be_written(name: str, waits: bool) -> None:
     shells = _chain(Entrance(POLICIES[name](), fn).gate(), fn)
     assert shells[0].__qualname__.startswith(("_gated", "_agated"))
     assert all(outline(shell.__code__) is not None and draft(shell.__code__) is not None for shell in shells)
-    inside = shells[1:]
-    assert bool(inside) is ((name, waits) not in NESTED)
-    assert any(found.asks for shell in inside if (found := draft(shell.__code__))) is (bool(inside) and name in ASKING)
+    outer, innermost = shells[:-1], shells[-1]
+    assert outer
+    assert not any(last(shell) for shell in outer)
+    assert last(innermost) is ((name, waits) in LAST)
+    assert any(found.asks for shell in shells[1:] if (found := draft(shell.__code__))) is (name in ASKING)
+
+
+def last(shell: Any) -> bool:
+    """Whether nothing can be written inside."""
+    found = outline(shell.__code__)
+    return found is not None and found.last

@@ -8,8 +8,10 @@ def call(*args, **kwargs):
     return result  # once, at the end
 ```
 
-No function in it, no `nonlocal`, no `yield`. A shell is looked at twice: when a function is decorated, at its code only
-(`outline`); when that function is first called, at its source (`draft`). What does not keep to the form is left alone.
+No function in it, no `nonlocal`, no `yield`. A shell that calls something else, as `result`, is in the form too; what
+is inside it cannot be written, so it comes last. A shell is looked at twice: when a function is decorated, at its code
+only (`outline`); when that function is first called, at its source (`draft`). What does not keep to the form is left
+alone.
 """
 
 import ast
@@ -46,11 +48,13 @@ class Outline(NamedTuple):
         own: Its locals and what it closes over, without those that each shell has: `fn`, `args`, `kwargs`, `result`.
         world: The globals and builtins that it reads.
         again: Whether it needs `fn` beside the one call.
+        last: Whether there is no such call, so that nothing can be written inside it.
     """
 
     own: frozenset[str]
     world: frozenset[str]
     again: bool
+    last: bool
 
 
 class Draft(NamedTuple):
@@ -59,14 +63,14 @@ class Draft(NamedTuple):
     Attributes:
         lines: Its body, without the `return`, from column 0.
         places: Where names stand in it.
-        call: The first line of the one call, the line behind it, and the call's indentation.
+        call: The first line of the one call, the line behind it, and the call's indentation; `None` if it is the last.
         asks: Whether it looks at the arguments, beyond handing them on together with `fn`.
         prepared: Whether it gives `result` a value before the call, to have one if the call fails.
     """
 
     lines: tuple[bytes, ...]
     places: tuple[Place, ...]
-    call: tuple[int, int, bytes]
+    call: tuple[int, int, bytes] | None
     asks: bool
     prepared: bool
 
@@ -76,7 +80,7 @@ class Draft(NamedTuple):
         for line, start, end, name in sorted(self.places, reverse=True):
             if name in names:
                 lines[line] = _replaced(lines[line], start, end, names[name])
-        first, behind, indent = self.call
+        first, behind, indent = self.call or (len(lines), len(lines), b"")
         yield from (line.decode() for line in lines[:first])
         yield from (f"{indent.decode()}{line}" if line else line for line in inside)
         yield from (line.decode() for line in lines[behind:])
@@ -92,19 +96,20 @@ def outline(code: CodeType) -> Outline | None:
         or code.co_argcount + code.co_kwonlyargcount
         or code.co_varnames[:2] != ("args", "kwargs")
         or code.co_cellvars
-        or "fn" not in code.co_freevars
         or any(isinstance(constant, CodeType) for constant in code.co_consts)
     ):
         return None
     used = [(found.opname, found.argval) for found in dis.get_instructions(code) if found.opname != "PUSH_NULL"]
     if any(what in {"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"} for what, _ in used):
         return None
-    if sum(_begins_the_call(used[index : index + 3]) for index in range(len(used))) != 1:
+    calls = sum(_begins_the_call(used[index : index + 3]) for index in range(len(used)))
+    if calls > 1 or "result" not in code.co_varnames:
         return None
     return Outline(
         own=frozenset((*code.co_varnames, *code.co_freevars)) - {"fn", "args", "kwargs", "result"},
         world=frozenset(name for what, name in used if what == "LOAD_GLOBAL"),
-        again=used.count(("LOAD_DEREF", "fn")) > 1,
+        again=used.count(("LOAD_DEREF", "fn")) > calls,
+        last=not calls,
     )
 
 
@@ -122,11 +127,11 @@ def draft(code: CodeType) -> Draft | None:
     for statement in function.body:
         reader.visit(statement)
     ending = function.body[-1]
-    if reader.strange or reader.call is None or reader.returns != [ending] or not _says_result(ending):
+    if reader.strange or reader.returns != [ending] or not _says_result(ending):
         return None
     head = max(getattr(node, "end_lineno", 0) or 0 for node in (function.returns, function.args.kwarg) if node)
     try:
-        return _drafted(source.encode().splitlines(), head, ending.lineno - 1, reader, reader.call)
+        return _drafted(source.encode().splitlines(), head, ending.lineno - 1, reader)
     except ValueError:  # `as error` on a line of its own, say
         return None
 
@@ -208,24 +213,37 @@ class _Reader(ast.NodeVisitor):
         self.places.append((node.lineno - 1, node.col_offset, node.end_col_offset, name))
 
 
-def _drafted(lines: list[bytes], head: int, end: int, reader: _Reader, call: ast.Assign) -> Draft | None:
+def _drafted(lines: list[bytes], head: int, end: int, reader: _Reader) -> Draft | None:
     """The body of a shell, moved to column 0."""
     places = [
         _place_of_name(lines, place) if isinstance(place, ast.ExceptHandler) else place for place in reader.places
     ]
-    first, behind = call.lineno - 1, call.end_lineno or call.lineno
-    if lines[first][: call.col_offset].strip() or lines[behind - 1][call.end_col_offset :].split(b"#")[0].strip():
-        return None  # not alone on its lines
+    call = reader.call
+    if call is not None and not _alone(lines, call):
+        return None
     indent = len(lines[end]) - len(lines[end].lstrip())
     if any(line[:indent].strip() for line in lines[head:end]):
         return None  # what stands further left cannot be moved with the others
     return Draft(
         lines=tuple(_without_orders(line[indent:]) for line in lines[head:end]),
         places=tuple((line - head, start - indent, stop - indent, name) for line, start, stop, name in places),
-        call=(first - head, behind - head, b" " * (call.col_offset - indent)),
+        call=None
+        if call is None
+        else (call.lineno - 1 - head, _behind(call) - head, b" " * (call.col_offset - indent)),
         asks=reader.asks,
         prepared=reader.prepared,
     )
+
+
+def _alone(lines: list[bytes], call: ast.Assign) -> bool:
+    """Whether nothing else stands on its lines."""
+    before, after = lines[call.lineno - 1][: call.col_offset], lines[_behind(call) - 1][call.end_col_offset :]
+    return not before.strip() and not after.split(b"#")[0].strip()
+
+
+def _behind(call: ast.Assign) -> int:
+    """The line behind it, counted from 0."""
+    return call.end_lineno or call.lineno
 
 
 def _source_of(code: CodeType) -> str:

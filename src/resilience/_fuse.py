@@ -27,10 +27,10 @@ import os
 import weakref
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 from . import _script
-from ._form import outline
+from ._form import Outline, outline
 from ._script import Shape, Written, first_call, layout_of, parameters_of, remembered, write
 
 Function = Callable[..., Any]
@@ -115,6 +115,8 @@ def _chain(shell: Any, fn: Function) -> list[Any]:
     waits = inspect.iscoroutinefunction(shell)
     while shell is not fn and _fits(shell, waits=waits):
         found.append(shell)
+        if cast("Outline", outline(shell.__code__)).last:
+            break
         shell = _inside(shell)
     return found
 
@@ -125,8 +127,9 @@ def _fits(shell: Any, *, waits: bool) -> bool:
 
 
 def _inside(shell: Any) -> Any:
-    """What a shell in the form has for `fn`."""
-    return shell.__closure__[shell.__code__.co_freevars.index("fn")].cell_contents
+    """What a shell in the form has for `fn`; the last may have none."""
+    names = shell.__code__.co_freevars
+    return shell.__closure__[names.index("fn")].cell_contents if "fn" in names else None
 
 
 def _shape_of(shells: list[Any], fn: Function) -> Shape:

@@ -6,18 +6,19 @@ kept: what is absent is calm, and a key that is well costs nothing. Only what is
 
 Nor may be forgotten what is in use, or two policies would guard one key at a time. In use is what anybody refers to: a
 call that runs, a lease, a variable. Python counts that already; so a call that finds its policy counts nothing, takes
-no lock, and has nothing to give back. To let go of a policy is: under the lock take it off the ring, where nobody can
-get hold of it any more; see that nobody has; then, as now nobody can change it, ask whether it is calm.
+no lock, and has nothing to give back. To let go of a policy is: under the lock take it off the ring and out of every
+table, where nobody can get hold of it any more; see that nobody has; then, as now nobody can change it, ask whether it
+is calm.
 
-Which key is looked at next is in `_core.keyring`; here are the lock, the key of a call, and the two shells.
+Which key is looked at next is in `_core.keyring`, what is kept for a key in `_members`; here are the lock, the key of a
+call, and the two shells.
 """
 
 import inspect
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from operator import le
 from typing import Any, cast
 
 from . import _checks, _live, _totals
@@ -25,18 +26,15 @@ from ._compose import acompose, compose, guarded_function
 from ._core.keyring import Keyring
 from ._family import making_for
 from ._layer import Layer, SupportsBind
+from ._members import Member, Table, Use
 from ._metrics import POLICY_NAME, Instrument, Reading, declare
 from ._policy import Policy, Shared
 from ._traits import Role, Traits
 
 _MAXSIZE = 10_000
 
-_FEW = 8
-"""Functions whose shells a policy keeps: those it is decorated with. `call` makes one for each call."""
-
 Arguments = tuple[Any, ...]
 Named = dict[str, Any]
-_Make = Callable[[SupportsBind], Callable[..., Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +99,8 @@ class Keyed(Shared):
         super().__init__(name)
         self._factory = _checked_factory(factory)
         self._key = _checked_key(key)
-        self.ring: Keyring[_Member] = Keyring(_checks.whole("maxsize", maxsize))
-        self._others: _Member | None = None
+        self.ring: Keyring[Member] = Keyring(_checks.whole("maxsize", maxsize))
+        self._others: Member | None = None
         # A lock that its own thread may take again: a call may also be made in a finalizer or a signal handler.
         self._lock = threading.RLock()
         self._totals = _totals.Totals("made", "shared")
@@ -111,48 +109,40 @@ class Keyed(Shared):
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a plain function; most users want the decorator."""
-        keyed, ready = self, self._ready
         position, key = key_of_call(guarded_function(fn), self._key, self.label)
-
-        def make(policy: SupportsBind) -> Callable[..., Any]:
-            return compose((policy,), fn)
+        table, ready = Table(lambda policy: compose((policy,), fn)), self._ready
+        uses = table.uses
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            asked = args[position] if len(args) > position else key(args, kwargs)
-            shell = None
+            asked, use = args[position] if len(args) > position else key(args, kwargs), None
             try:
-                member = keyed.ring.entries[asked]  # to refer to it is to use it, for as long as the call runs
-                shell = member.shells[make]
-                member.asked = True
+                use = uses[asked]  # to refer to it is to use it, for as long as the call runs
+                use.asked = True
             except (KeyError, TypeError):
                 pass
-            if shell is None:
-                member, shell = ready(asked, make)
-            result = shell(*args, **kwargs)
+            if use is None:
+                use = ready(table, asked)
+            result = use.shell(*args, **kwargs)
             return result
 
         return call
 
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function; most users want the decorator."""
-        keyed, ready = self, self._ready
         position, key = key_of_call(guarded_function(fn), self._key, self.label)
-
-        def make(policy: SupportsBind) -> Callable[..., Awaitable[Any]]:
-            return acompose((policy,), fn)
+        table, ready = Table(lambda policy: acompose((policy,), fn)), self._ready
+        uses = table.uses
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            asked = args[position] if len(args) > position else key(args, kwargs)
-            shell = None
+            asked, use = args[position] if len(args) > position else key(args, kwargs), None
             try:
-                member = keyed.ring.entries[asked]  # to refer to it is to use it, for as long as the call runs
-                shell = member.shells[make]
-                member.asked = True
+                use = uses[asked]  # to refer to it is to use it, for as long as the call runs
+                use.asked = True
             except (KeyError, TypeError):
                 pass
-            if shell is None:
-                member, shell = ready(asked, make)
-            result = await shell(*args, **kwargs)
+            if use is None:
+                use = ready(table, asked)
+            result = await use.shell(*args, **kwargs)
             return result
 
         return call
@@ -187,12 +177,19 @@ class Keyed(Shared):
         counts = self._totals.read()
         return KeyedStats(len(self.ring.entries), self.ring.most, counts["made"], counts["shared"])
 
-    def _ready(self, key: Hashable, make: _Make) -> "tuple[_Member, Any]":
+    def _ready(self, table: Table, key: Hashable) -> Use:
         """All but the usual: a key that has no policy, or whose policy was not asked to guard this function."""
         member = self._find(key)  # not `asked` yet: a key that never comes again goes before one that does
-        return member, member.shells.get(make) or member.shell(make)
+        use = member.use(table) or Use(member, table)  # makes a shell: maybe the user's code, so not under the lock
+        with self._lock:
+            if self.ring.entries.get(key) is member:
+                member.keep(key, use)
+                table.uses[key] = use
+            elif member is self._others:
+                member.keep(key, use)
+        return use
 
-    def _find(self, key: Hashable) -> "_Member":
+    def _find(self, key: Hashable) -> Member:
         """The policy of a key, made now if there is none; that of all others if there is no room for it."""
         found = self._known(key)
         if found is not None:
@@ -208,7 +205,7 @@ class Keyed(Shared):
             self._others = self._others or made
             return self._shared()
 
-    def _known(self, key: Hashable) -> "_Member | None":
+    def _known(self, key: Hashable) -> Member | None:
         try:
             hash(key)
         except TypeError:
@@ -222,18 +219,18 @@ class Keyed(Shared):
                 return self._shared()
             return found
 
-    def _shared(self) -> "_Member":
+    def _shared(self) -> Member:
         self._totals.add("shared")
-        return cast("_Member", self._others)
+        return cast("Member", self._others)
 
-    def _make(self, key: Hashable) -> "_Member":
+    def _make(self, key: Hashable) -> Member:
         with making_for(self.name or "") as made:
             policy: object = self._factory(key)
         # Asked of nearly all, `isinstance(policy, SupportsBind)` would take as long as all else here.
         if not isinstance(policy, Layer) and (isinstance(policy, type) or not isinstance(policy, SupportsBind)):
             raise TypeError(f"{self.label}: factory must make a policy (with bind and abind), got {policy!r}")
         self._totals.add("made")
-        member = _Member(policy, made)
+        member = Member(policy, made)
         made.clear()
         del policy
         member.settle()
@@ -244,7 +241,7 @@ class Keyed(Shared):
         entries, gone = self.ring.entries, False
         member = entries.pop(key)
         try:
-            gone = member.calm and member.free() and member.calm
+            gone = member.calm and member.free(key) and member.calm
         finally:
             if not gone:
                 entries[key] = member
@@ -252,67 +249,24 @@ class Keyed(Shared):
     def _shelve(self) -> Callable[[], None]:
         with self._lock:
             put_totals_back, shelved, others = self._totals.shelve(), self.ring, self._others
+            self._hide()
             self.ring, self._others = Keyring(shelved.most), None
 
         def put_back() -> None:
             with self._lock:
                 put_totals_back()
+                self._hide()
                 self.ring, self._others = shelved, others
 
         return put_back
 
+    def _hide(self) -> None:
+        """Have no call find a policy without asking the ring."""
+        for key, member in self.ring.entries.items():
+            member.drop(key)
+
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
-
-
-class _Member:
-    """The policy of one key. Whoever makes a call through it refers to it meanwhile.
-
-    Attributes:
-        asked: Whether it was asked for since the last look.
-        policy: The policy.
-        shells: What it has made of the functions it guards.
-    """
-
-    __slots__ = ("_own", "_references", "asked", "policy", "shells")
-
-    def __init__(self, policy: SupportsBind, made: Iterable[Any]) -> None:
-        self.asked = False
-        self.policy = policy
-        self.shells: dict[_Make, Any] = {}
-        self._own = tuple(made)
-        self._references: list[int] = []
-
-    @property
-    def calm(self) -> bool:
-        """Whether nothing that was made for this key has anything to remember."""
-        return all(one.calm for one in self._own)
-
-    def shell(self, make: _Make) -> Any:
-        """What the policy makes of a function."""
-        if len(self.shells) >= _FEW:
-            self.shells = {}
-        shell = self.shells[make] = make(self.policy)
-        return shell
-
-    def settle(self) -> None:
-        """Nobody refers to it but the caller: how many references are that?"""
-        self._references = self._count()
-
-    def free(self) -> bool:
-        """Whether again nobody refers to it, or to what was made for its key, but the caller.
-
-        Where Python does not count references, nothing is ever free.
-        """
-        self.shells = {}  # they refer to what was made, too
-        now = self._count()
-        return bool(now) and all(map(le, now, self._references))
-
-    def _count(self) -> list[int]:
-        return [] if _count is None else [_count(one) for one in (self, *self._own)]
-
-
-_count: Callable[[object], int] | None = getattr(sys, "getrefcount", None)
 
 
 def key_of_call(

@@ -258,7 +258,7 @@ class _Writer:
         here = self._drafts[layer]
         names = {**self._layout.names[layer], **self._worlds[layer], **self._handed_on, "result": result}
         if layer == len(self._drafts) - 1:
-            return here.written(names, [self._call(result)])
+            return here.written(names, [self._call(result)] if here.call else [])
         # What has a result before the call keeps it if the call fails: then the inner one needs a name of its own.
         inner = self._layout.names[layer + 1]["result"] if here.prepared else result
         inside = [f"# {_label(self._shape.shells[layer + 1])}", *self._lines(layer + 1, inner)]
