@@ -38,7 +38,7 @@ class Use:
     """One function, guarded by the policy of one key.
 
     Attributes:
-        asked: Whether it was asked for since the last look.
+        asked: Whether a call has asked for it since the last look.
         member: Whose policy that is. Who has a use has this, too.
         shell: The guarded function.
         table: Where it is found.
@@ -61,28 +61,26 @@ class Member:
         made: All that was made for this key, also deep inside of the policy.
 
     Attributes:
+        asked: Whether it was asked for by itself, and not by a call, since the last look.
         policy: The policy.
     """
 
-    __slots__ = ("_asked", "_own", "_references", "_uses", "policy")
+    __slots__ = ("_own", "_references", "_uses", "asked", "policy")
 
     def __init__(self, policy: SupportsBind, made: Iterable[Any]) -> None:
         self.policy = policy
-        self._asked = False
+        self.asked = False
         self._own = tuple(made)
         self._references: list[int] = []
         self._uses: list[Use] = []
 
-    @property
-    def asked(self) -> bool:
-        """Whether it was asked for since the last look, by itself or by a call."""
-        return self._asked or any(use.asked for use in self._uses)
-
-    @asked.setter
-    def asked(self, asked: bool) -> None:
-        self._asked = asked
+    def asked_since(self) -> bool:
+        """See `Entry.asked_since`: by itself, or by a call."""
+        asked = self.asked or any(use.asked for use in self._uses)
+        self.asked = False
         for use in self._uses:
-            use.asked = asked
+            use.asked = False
+        return asked
 
     @property
     def calm(self) -> bool:

@@ -637,8 +637,10 @@ TestForgetting = pytest.mark.law(67, 21)(Forgetting.TestCase)
 
 class Kept:
     def __init__(self, spared: bool) -> None:
-        self.asked = False
         self.spared = spared
+
+    def asked_since(self) -> bool:
+        return False
 
 
 @pytest.mark.law(21)

@@ -16,13 +16,11 @@ LOOKS = 16
 
 
 class Entry(Protocol):
-    """What is kept for a key.
+    """What is kept for a key."""
 
-    Attributes:
-        asked: Whether it was asked for since the last look.
-    """
-
-    asked: bool
+    def asked_since(self) -> bool:
+        """Whether it was asked for since the last look, which is this."""
+        ...
 
 
 E = TypeVar("E", bound=Entry)
@@ -72,7 +70,5 @@ class Keyring(Generic[E]):
 
     def _second_chance(self, key: Hashable) -> bool:
         """Whether the first key is passed over; it comes last then, and so does one that cannot be spared."""
-        entry = self.entries[key]
-        asked, entry.asked = entry.asked, False
         self.entries.move_to_end(key)
-        return asked
+        return self.entries[key].asked_since()
