@@ -315,11 +315,14 @@ def test_it_is_one_to_be_shared() -> None:
         Keyed(breaker, key="tenant", name="just one")
 
 
-def test_what_was_asked_for_before_the_last_look_is_not_asked_for_any_more() -> None:
+@pytest.mark.parametrize("ask", [lambda keyed: keyed(lambda tenant: None), lambda keyed: keyed.__getitem__])
+def test_what_was_asked_for_before_the_last_look_is_not_asked_for_any_more(ask: Any) -> None:
     keyed = Keyed(breaker, key="tenant", maxsize=2)
-    serve = keyed(lambda tenant: tenant)
-    for tenant in "aabbcd":  # "a" and "b" come again; then room is made twice
-        serve(tenant)
+    asking, serving = ask(keyed), keyed(lambda tenant: None)
+    for tenant in "aabb":
+        asking(tenant)
+    for tenant in "cd":  # room is made twice
+        serving(tenant)
     assert set(keyed.ring.entries) == {"c", "d"}
 
 
