@@ -315,7 +315,9 @@ def test_it_is_one_to_be_shared() -> None:
         Keyed(breaker, key="tenant", name="just one")
 
 
-@pytest.mark.parametrize("ask", [lambda keyed: keyed(lambda tenant: None), lambda keyed: keyed.__getitem__])
+@pytest.mark.parametrize(
+    "ask", [lambda keyed: keyed(lambda tenant: None), lambda keyed: keyed.__getitem__], ids=["a call", "a look"]
+)
 def test_what_was_asked_for_before_the_last_look_is_not_asked_for_any_more(ask: Any) -> None:
     keyed = Keyed(breaker, key="tenant", maxsize=2)
     asking, serving = ask(keyed), keyed(lambda tenant: None)

@@ -140,7 +140,10 @@ class Hedge(Shared):
                     raise
                 result = running.winner
             else:
-                result = running.settle(result)
+                if running.race is None:  # as with nearly all
+                    del running.live[running]
+                else:
+                    result = running.settle(result)
             if live:
                 succeeded(running.began)
             return result

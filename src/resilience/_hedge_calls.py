@@ -41,7 +41,15 @@ _ambient_get = ambient.get
 
 
 class Running(Protocol):
-    """A call that is under way."""
+    """A call that is under way.
+
+    Attributes:
+        live: Where it is written down, as long as that is all.
+        race: What has become of it; `None`: nothing yet.
+    """
+
+    live: "dict[Any, Any]"
+    race: Any
 
     @property
     def began(self) -> float:
@@ -54,7 +62,7 @@ class Running(Protocol):
         ...
 
     def settle(self, result: object) -> Any:
-        """The primary has returned: what the caller gets."""
+        """The primary has returned, after a race: what the caller gets."""
 
     async def saved(self, error: BaseException) -> bool:
         """The primary has raised: whether a rival has won, or wins yet."""
@@ -84,6 +92,8 @@ class Unhedged:
 
     __slots__ = ("began",)
 
+    live: Any = None
+    race: Any = True  # it is written down nowhere
     winner: Any = None
 
     def __init__(self, began: float) -> None:
@@ -121,10 +131,7 @@ class Call:
 
     def settle(self, result: object) -> Any:
         """See `Running.settle`."""
-        if self.race is None:
-            del self.live[self]
-            return result
-        return self.race.settle(result)
+        return cast("AsyncioRace", self.race).settle(result)
 
     async def saved(self, error: BaseException) -> bool:
         """See `Running.saved`."""

@@ -208,6 +208,9 @@ class TrioRace(TaskRace):
 
     __slots__ = ("_scope", "_timer", "_trio", "began")
 
+    live: Any = None
+    race: Any = True  # from its beginning
+
     def __init__(self, hedge: Starter, delay: float, attempt: Callable[[], Awaitable[Any]], trio: Any) -> None:
         super().__init__(hedge, delay, attempt)
         self.began = clock.now()
