@@ -3,6 +3,8 @@
 import importlib
 import logging
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +44,26 @@ def save(module: Any, shown: Any, style: Style, file: Path) -> None:
 
 def main(out: str, *names: str) -> int:
     """Draw the pictures of these names, or all, into a folder."""
-    logging.getLogger("resilience").setLevel(logging.ERROR)  # what goes wrong in a picture is its subject
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names or PICTURES:
-        began = time.process_time()
-        module = picture(name)
-        shown = module.experiment()
-        for style in (LIGHT, DARK):
-            save(module, shown, style, folder / f"{name}-{style.name}.svg")
-        print(f"{name}: {time.process_time() - began:.1f} s")
+    with _quietly():
+        for name in names or PICTURES:
+            began = time.process_time()
+            module = picture(name)
+            shown = module.experiment()
+            for style in (LIGHT, DARK):
+                save(module, shown, style, folder / f"{name}-{style.name}.svg")
+            print(f"{name}: {time.process_time() - began:.1f} s")
     return 0
+
+
+@contextmanager
+def _quietly() -> Generator[None]:
+    """Without warnings: what goes wrong in a picture is its subject."""
+    logger = logging.getLogger("resilience")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

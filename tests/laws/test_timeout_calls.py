@@ -37,7 +37,7 @@ def test_no_timer_outlives_the_call_and_its_policy(backend: str, ending: str) ->
             await clock.asleep(100)
 
     async def calls(time: VirtualClock, policy: timeout) -> None:
-        for _ in range(20):
+        for _ in range(3 if ending == "shielded" else 20):  # anyio keeps the loop busy while a shield holds
             with anyio.CancelScope() as scope:
                 if ending == "cancelled":
                     clock.expire(scope, 0.5)
