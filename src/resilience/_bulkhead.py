@@ -177,8 +177,7 @@ class Bulkhead(Shared):
     def stats(self) -> BulkheadStats:
         """How things stand at this moment."""
         limit, in_use, waiting = self.pool.figures()
-        queue = limit if self._queue is None else self._queue
-        return BulkheadStats(limit, in_use, waiting, queue, self._totals.read()["refused"])
+        return BulkheadStats(limit, in_use, waiting, self._most(limit), self._totals.read()["refused"])
 
     def resize(self, limit: int) -> None:
         """Change how many calls may run at once. It never blocks.
@@ -283,15 +282,19 @@ class Bulkhead(Shared):
         return None if nap == inf else nap
 
     def _refuse(self, advice: str) -> NoReturn:
-        now = self.stats
-        queue = f", and {now.waiting} wait of at most {now.queue}" if self._max_wait else ""
-        reason = f"{now.in_use} of {now.limit} places are in use{queue}; {advice}"
+        limit, in_use, waiting = self.pool.figures()
+        queue = f", and {waiting} wait of at most {self._most(limit)}" if self._max_wait else ""
+        reason = f"{in_use} of {limit} places are in use{queue}; {advice}"
         refusal = BulkheadFull(self.label, None, reason)
         refused(self.label, refusal)
         try:
             raise refusal
         finally:
             del refusal  # its traceback refers to this frame: together they would keep the policy in use
+
+    def _most(self, limit: int) -> int:
+        """How many may wait."""
+        return limit if self._queue is None else self._queue
 
     def _shelve(self) -> Callable[[], None]:
         put_totals_back, shelved = self._totals.shelve(), self.pool

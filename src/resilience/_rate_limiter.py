@@ -12,7 +12,7 @@ This module must not know what is called, and holds no lock meanwhile.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import floor, inf
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from . import _checks, _live, _totals
 from ._ambient import ambient, require_time
@@ -29,6 +29,8 @@ from ._telemetry import Waiting
 from ._traits import Role, Traits
 from ._waiters import ThreadWaiter, Waiter, task_waiter, warn_if_blocking
 from .errors import OutOfTime, RateLimited, Rejected
+
+W = TypeVar("W", bound=Waiter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class RateLimiter(Shared):
         ```
     """
 
-    __slots__ = ("_cost", "_fixed", "_max_wait", "_rates", "_totals", "meter")
+    __slots__ = ("_cost", "_fixed", "_law", "_max_wait", "_rates", "_totals", "meter")
 
     kind = "rate_limiter"
 
@@ -92,7 +94,7 @@ class RateLimiter(Shared):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        self._rates = rates_of(rates, per, burst)
+        self._adopt(rates_of(rates, per, burst))
         self._cost = function_of(cost)
         self._fixed: float | None = (
             None if self._cost else 1.0 if cost is None else _checks.number("cost", cost, least=0.0)
@@ -168,7 +170,7 @@ class RateLimiter(Shared):
         patience = f"waits {limit}" if self._max_wait else "refuses at once"
         return Traits(
             Role.RATE_LIMITER,
-            f"rate limiter: at most {' and '.join(map(str, self._rates))}, {patience}",
+            f"rate limiter: at most {self._law}, {patience}",
             waits=self._max_wait,
             raises=(RateLimited, OutOfTime),
         )
@@ -206,7 +208,7 @@ class RateLimiter(Shared):
         """
         new = rates_of(rates, per, burst)
         self._fits(new)
-        self._rates = new
+        self._adopt(new)
         self.meter.alter(rate.flow() for rate in new)
 
     def charge(self, permits: float) -> None:
@@ -271,8 +273,7 @@ class RateLimiter(Shared):
             raise
 
     def _wait(self, meter: Meter, cost: float) -> float:
-        waiter = ThreadWaiter()
-        place = self._queue(meter, waiter, cost)
+        waiter, place = self._queue(meter, ThreadWaiter, cost)
         try:
             warn_if_blocking(self.label, "write 'await limiter.acall(...)' or 'async with limiter.guard():'")
             with Waiting("rate_limiter.wait", self.label, _WAIT):
@@ -284,8 +285,7 @@ class RateLimiter(Shared):
         return place.mark
 
     async def _await(self, meter: Meter, cost: float) -> float:
-        waiter = task_waiter()
-        place = self._queue(meter, waiter, cost)
+        waiter, place = self._queue(meter, task_waiter, cost)
         try:
             with Waiting("rate_limiter.wait", self.label, _WAIT):
                 while (nap := self._nap(meter, place)) is not None:
@@ -295,12 +295,15 @@ class RateLimiter(Shared):
             raise
         return place.mark
 
-    def _queue(self, meter: Meter, waiter: Waiter, cost: float) -> Place[Waiter]:
+    def _queue(self, meter: Meter, make: Callable[[], W], cost: float) -> tuple[W, Place[Waiter]]:
         """A place in the queue. Refuses where waiting is not allowed, or leads to nothing in time."""
-        place = meter.enter(waiter, cost, self._patience()) if self._max_wait else None
+        if not self._max_wait:
+            self._refuse(meter, cost)
+        waiter = make()
+        place = meter.enter(waiter, cost, self._patience())
         if place is None:
             self._refuse(meter, cost)
-        return place
+        return waiter, place
 
     def _patience(self) -> float:
         """The last moment at which its turn may come: before the deadline, for at it there is no time left."""
@@ -320,19 +323,18 @@ class RateLimiter(Shared):
     def _refuse(self, meter: Meter, cost: float) -> NoReturn:
         seconds = meter.seconds(cost)
         deadline = ambient.get()
-        rates = " and ".join(map(str, self._rates))
         if seconds == inf:
             refusal: Rejected = RateLimited(
-                self.label, None, f"a cost of {cost:g} is above the burst of {rates}, so it can never pass; split it"
+                self.label, None, f"a cost of {cost:g} is above the burst of {self._law}: it can never pass; split it"
             )
         elif (
             deadline is not None and seconds <= self._max_wait and clock.now() + seconds >= deadline.expires - 2 * TICK
         ):
-            refusal = OutOfTime(self.label, seconds, f"its turn (at most {rates}) would come after the deadline")
+            refusal = OutOfTime(self.label, seconds, f"its turn (at most {self._law}) would come after the deadline")
         else:
             wait = f"more than max_wait={self._max_wait:g} s; " if self._max_wait else ""
             advice = "send fewer calls, or let callers wait (longer) with max_wait="
-            refusal = RateLimited(self.label, seconds, f"over the rate of {rates}; {wait}{advice}")
+            refusal = RateLimited(self.label, seconds, f"over the rate of {self._law}; {wait}{advice}")
         refused(self.label, refusal)
         try:
             raise refusal
@@ -347,6 +349,11 @@ class RateLimiter(Shared):
             raise TypeError(f"{self!r} asks a function for the cost, and a block has no arguments; say guard(cost=...)")
         return self._fixed
 
+    def _adopt(self, rates: tuple[Rate, ...]) -> None:
+        """Have these rates, and the words for them: refusing is what must stay cheap under overload."""
+        self._rates = rates
+        self._law = " and ".join(map(str, rates))
+
     def _fits(self, rates: tuple[Rate, ...]) -> None:
         """A cost that is always the same must be able to pass."""
         burst = min(rate.burst for rate in rates)
@@ -359,7 +366,8 @@ class RateLimiter(Shared):
 
         def put_back() -> None:
             put_totals_back()
-            self.meter, self._rates = shelved, rates
+            self.meter = shelved
+            self._adopt(rates)
 
         return put_back
 

@@ -156,7 +156,7 @@ def test_a_newcomer_takes_nothing_while_somebody_waits_and_may_again_when_nobody
     limiter = RateLimiter(1, burst=3, max_wait=2.5)
     with sandbox():
         limiter.admit(2)
-        place = limiter._queue(limiter.meter, ThreadWaiter(), 3.0)
+        _, place = limiter._queue(limiter.meter, ThreadWaiter, 3.0)
         with pytest.raises(RateLimited, match="max_wait"):  # one permit is there, but its turn would come in 3 s
             door(limiter, nothing)
         limiter.meter.give_up(place)
