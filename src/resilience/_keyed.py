@@ -8,7 +8,7 @@ Nor may be forgotten what is in use, or two policies would guard one key at a ti
 call that runs, a lease, a variable. Python counts that already; so a call that finds its policy counts nothing, takes
 no lock, and has nothing to give back. To let go of a policy is: under the lock take it off the ring and out of every
 table, where nobody can get hold of it any more; see that nobody has; then, as now nobody can change it, ask whether it
-is calm.
+is calm. The same goes for a policy that many keys share, for want of room: they do so until it can be let go of.
 
 Which key is looked at next is in `_core.keyring`, what is kept for a key in `_members`; here are the lock, the key of a
 call, and the two shells.
@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from . import _checks, _live, _totals
@@ -32,6 +33,12 @@ from ._policy import Policy, Shared
 from ._traits import Role, Traits
 
 _MAXSIZE = 10_000
+
+_SHARERS = 10_000
+"""The most keys of which it is known that they share a policy."""
+
+_SHARED = object()
+"""The key of the policy that those share for whom there is no room."""
 
 Arguments = tuple[Any, ...]
 Named = dict[str, Any]
@@ -60,7 +67,7 @@ class Keyed(Shared):
     A policy is made when its key is first asked for, and forgotten when there are too many keys, it is calm, and nobody
     uses it: the next one of that key is made anew, and calm as well. What is not calm (an open circuit, failures that
     count, permits that are spent, calls under way) is never forgotten. If no key can be forgotten, those that are new
-    share one policy, until there is room. State is per process.
+    share one policy, until that is calm, nobody uses it, and there is room. State is per process.
 
     Args:
         factory: Makes the policy for a key: `factory(key)`. It may be asked twice for the same key at the same time;
@@ -84,7 +91,7 @@ class Keyed(Shared):
         ```
     """
 
-    __slots__ = ("_factory", "_key", "_lock", "_others", "_totals", "ring")
+    __slots__ = ("_factory", "_key", "_lock", "_others", "_sharers", "_totals", "ring")
 
     kind = "keyed"
 
@@ -100,7 +107,8 @@ class Keyed(Shared):
         self._factory = _checked_factory(factory)
         self._key = _checked_key(key)
         self.ring: Keyring[Member] = Keyring(_checks.whole("maxsize", maxsize))
-        self._others: Member | None = None
+        self._others: dict[Hashable, Member] = {}  # the one that is shared, if any
+        self._sharers: set[Hashable] = set()
         # A lock that its own thread may take again: a call may also be made in a finalizer or a signal handler.
         self._lock = threading.RLock()
         self._totals = _totals.Totals("made", "shared")
@@ -168,7 +176,7 @@ class Keyed(Shared):
     def calm(self) -> bool:
         """See `Layer.calm`: no policy of any key has anything to remember."""
         with self._lock:
-            members = [*self.ring.entries.values(), *([self._others] if self._others else [])]
+            members = [*self.ring.entries.values(), *self._others.values()]
         return all(member.calm for member in members)
 
     @property
@@ -185,7 +193,7 @@ class Keyed(Shared):
             if self.ring.entries.get(key) is member:
                 member.keep(key, use)
                 table.uses[key] = use
-            elif member is self._others:
+            elif member is self._others.get(_SHARED):
                 member.keep(key, use)
         return use
 
@@ -199,11 +207,11 @@ class Keyed(Shared):
             found = self.ring.entries.get(key)
             if found is not None:
                 return found
-            if self.ring.make_room(self._let_go):
+            if self._may_have_its_own(key):
                 self.ring.entries[key] = made
                 return made
-            self._others = self._others or made
-            return self._shared()
+            self._others.setdefault(_SHARED, made)
+            return self._shared(key)
 
     def _known(self, key: Hashable) -> Member | None:
         try:
@@ -215,13 +223,27 @@ class Keyed(Shared):
             ) from None
         with self._lock:
             found = self.ring.entries.get(key)
-            if found is None and self._others is not None and not self.ring.make_room(self._let_go):
-                return self._shared()
+            if found is None and self._others and not self._may_have_its_own(key):
+                return self._shared(key)
             return found
 
-    def _shared(self) -> Member:
+    def _may_have_its_own(self, key: Hashable) -> bool:
+        """Whether there is room for a key, and no shared policy remembers it or is in use for it."""
+        if not self.ring.make_room(partial(self._let_go, held=self.ring.entries)):
+            return False
+        if self._shares(key) and self._let_go(_SHARED, self._others):
+            self._sharers.clear()
+        return not self._shares(key)
+
+    def _shares(self, key: Hashable) -> bool:
+        """Whether a key has shared the policy that is shared; when there were too many to know, all have."""
+        return _SHARED in self._others and (key in self._sharers or len(self._sharers) >= _SHARERS)
+
+    def _shared(self, key: Hashable) -> Member:
         self._totals.add("shared")
-        return cast("Member", self._others)
+        if len(self._sharers) < _SHARERS:
+            self._sharers.add(key)
+        return self._others[_SHARED]
 
     def _make(self, key: Hashable) -> Member:
         with making_for(self.name or "") as made:
@@ -236,27 +258,28 @@ class Keyed(Shared):
         member.settle()
         return member
 
-    def _let_go(self, key: Hashable) -> None:
-        """Forget a key, unless its policy has something to remember or is in use."""
-        entries, gone = self.ring.entries, False
-        member = entries.pop(key)
+    def _let_go(self, key: Hashable, held: dict[Hashable, Member]) -> bool:
+        """Forget a policy, unless it has something to remember or is in use; whether it is gone."""
+        gone = False
+        member = held.pop(key)
         try:
             gone = member.calm and member.free(key) and member.calm
         finally:
             if not gone:
-                entries[key] = member
+                held[key] = member
+        return gone
 
     def _shelve(self) -> Callable[[], None]:
         with self._lock:
-            put_totals_back, shelved, others = self._totals.shelve(), self.ring, self._others
+            put_totals_back, shelved = self._totals.shelve(), (self.ring, self._others, self._sharers)
             self._hide()
-            self.ring, self._others = Keyring(shelved.most), None
+            self.ring, self._others, self._sharers = Keyring(self.ring.most), {}, set()
 
         def put_back() -> None:
             with self._lock:
                 put_totals_back()
                 self._hide()
-                self.ring, self._others = shelved, others
+                self.ring, self._others, self._sharers = shelved
 
         return put_back
 

@@ -431,6 +431,45 @@ def test_all_that_is_kept_is_bounded_and_the_others_share() -> None:
         assert keyed[20] is not keyed[19]
 
 
+@pytest.mark.law(67)
+def test_who_shares_a_policy_does_so_until_it_can_be_let_go_of() -> None:
+    keyed = Keyed(lambda key: Bulkhead(1), key="key", maxsize=1)
+    kept, shared = keyed["a"], keyed["b"].admit()
+    del kept
+    with pytest.raises(BulkheadFull):  # there is room for "b", but its only place is taken
+        keyed["b"].admit()
+    assert keyed["b"] is not keyed["c"]  # which has never shared, and has the room
+    shared.succeed()
+    del shared
+    assert keyed["b"] is not keyed["d"]  # calm, and in nobody's use
+    assert not keyed._sharers
+
+
+@pytest.mark.law(67)
+def test_an_open_circuit_that_is_shared_stays_open_to_those_who_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resilience._keyed._SHARERS", 2)
+    keyed = Keyed(lambda key: CircuitBreaker(trip=1), key="key", maxsize=1)
+    call = keyed(lambda key, bad: fail() if bad else key)
+    with sandbox() as time:
+        for key in ("a", "b"):
+            with pytest.raises(OSError, match="down"):
+                call(key, bad=True)
+        keyed["a"].reset()  # so there is room
+        with pytest.raises(CircuitOpen):
+            call("b", bad=False)
+        assert call("c", bad=False) == "c"
+        keyed["a"].isolate()
+        with pytest.raises(CircuitOpen):
+            call("d", bad=False)  # there is none: it shares, and that makes more than can be known
+        keyed["a"].reset()
+        with pytest.raises(CircuitOpen):
+            call("e", bad=False)
+        time.advance(100)
+        assert call("b", bad=False) == "b"  # the probe that closes it
+        assert call("e", bad=False) == "e"
+        assert keyed["e"] is not keyed["b"]
+
+
 @pytest.mark.law(21)
 def test_one_that_is_asked_for_again_and_again_stays() -> None:
     made = Counter[Any]()
