@@ -12,14 +12,18 @@ has lost is told to stop; what it raises is looked at by nobody, and what it ret
        │ all have failed
        ▼
     decided: the primary's error
+
+What is no `Exception` (Ctrl-C, `SystemExit`), raised by any of them, ends the race: no other attempt makes up for it.
 """
 
 import inspect
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import Any, Protocol
 
 from ._ambient import seconds_left
 from ._events import Hedged, emit, report
+from ._raising import annotate
 
 _UNDECIDED: Any = object()
 
@@ -54,7 +58,7 @@ class Race(ABC):
         delay: After how many seconds the next rival is begun.
     """
 
-    __slots__ = ("delay", "errors", "hedge", "running", "started", "winner")
+    __slots__ = ("delay", "end", "errors", "hedge", "running", "started", "winner")
 
     def __init__(self, hedge: Starter, delay: float) -> None:
         self.hedge = hedge
@@ -63,6 +67,7 @@ class Race(ABC):
         self.running = 1
         self.winner: Any = _UNDECIDED
         self.errors: dict[int, BaseException] = {}
+        self.end: BaseException | None = None  # what no attempt can make up for
 
     @property
     def decided(self) -> bool:
@@ -72,7 +77,7 @@ class Race(ABC):
     @property
     def open(self) -> bool:
         """Whether another rival may be begun."""
-        return not self.decided and self.started < self.hedge.attempts
+        return not self.decided and self.end is None and self.started < self.hedge.attempts
 
     def fire(self) -> bool:
         """Begin a rival, if that is allowed now."""
@@ -89,9 +94,9 @@ class Race(ABC):
         """Begin a rival: its number; `None` if there is nobody to run it."""
 
     def win(self, number: int, result: object) -> bool:
-        """An attempt has succeeded; false if another one had before."""
+        """An attempt has succeeded; false if another one had before, or the race was over."""
         self.running -= 1
-        if self.decided:
+        if self.decided or self.end is not None:
             return False
         self.winner = result
         for rival in range(2, self.started + 1):
@@ -102,6 +107,8 @@ class Race(ABC):
         """An attempt has failed."""
         self.running -= 1
         self.errors[number] = error
+        if not (self.decided or isinstance(error, Exception)):
+            self.end = self.end or error
 
     def void(self) -> None:
         """Nobody has won, and nobody wins any more: what still comes is closed."""
@@ -110,33 +117,48 @@ class Race(ABC):
             self.hedge.count("lost")
 
     def verdict(self) -> BaseException:
-        """What the caller gets when all have failed: the primary's error, and what became of the others."""
+        """What the caller gets when nobody has won: the primary's error, and what became of the others."""
         self.void()
+        if self.end is not None:
+            return self.end
         error = self.errors[1]
-        for number in sorted(self.errors)[1:]:
-            error.add_note(f"attempt {number} failed too: {type(self.errors[number]).__name__}: {self.errors[number]}")
+        others = [f"attempt {number} failed too: {_told(self.errors[number])}" for number in sorted(self.errors)[1:]]
+        if others:
+            annotate(error, "; ".join(others))
         return error
+
+
+def _told(error: BaseException) -> str:
+    """An error as one line; one that cannot say what it is must not take another one's place."""
+    kind = type(error).__name__
+    with suppress(Exception):
+        return f"{kind}: {error}"
+    return kind
 
 
 def close_now(result: object) -> None:
     """Close what a plain attempt has returned too late: a response, a connection."""
-    close = getattr(result, "close", None)
-    if callable(close) and not inspect.iscoroutinefunction(close):
-        try:
+    try:
+        close = getattr(result, "close", None)
+        if callable(close) and not inspect.iscoroutinefunction(close):
             close()
-        except Exception as error:  # noqa: BLE001 - it is the user's, and nobody waits for it
-            report(error, "%r raised when it was closed, after another attempt had won", result)
+    except Exception as error:  # noqa: BLE001 - it is the user's, and nobody waits for it
+        _report(error, result)
 
 
 async def aclose_now(result: object) -> None:
     """Close what an attempt has returned too late, also where that has to be awaited."""
-    close = getattr(result, "aclose", None)
-    if not inspect.iscoroutinefunction(close):
-        close = getattr(result, "close", None)
-    if not inspect.iscoroutinefunction(close):
-        close_now(result)
-        return
     try:
-        await close()
+        close = getattr(result, "aclose", None)
+        if not inspect.iscoroutinefunction(close):
+            close = getattr(result, "close", None)
+        if inspect.iscoroutinefunction(close):
+            await close()
+        else:
+            close_now(result)
     except Exception as error:  # noqa: BLE001 - see above
-        report(error, "%r raised when it was closed, after another attempt had won", result)
+        _report(error, result)
+
+
+def _report(error: Exception, result: object) -> None:
+    report(error, "%r raised when it was closed, after another attempt had won", result)

@@ -18,6 +18,7 @@ import anyio
 from ._anyio_scopes import UNREADABLE, is_shielded
 from ._clock import clock
 from ._races import Race, Starter, aclose_now
+from ._raising import reraise
 from ._waiters import task_waiter
 
 _SHIELD_GLANCE = 0.01
@@ -51,13 +52,17 @@ class TaskRace(Race):
             self._stop()
             return result
         self._spawn(partial(aclose_now, result))  # nobody waits for a loser, nor for its end
+        if self.end is not None:
+            reraise(self.verdict())
         return self.winner
 
     async def saved(self, error: BaseException) -> bool:
         """The primary has raised: whether a rival has won, or wins yet."""
-        ours = self._over(error)
+        ours = self._over(error) or isinstance(error, Exception)
+        if self.end is not None and ours:
+            reraise(self.verdict())
         if self.decided:
-            if ours or isinstance(error, Exception):
+            if ours:
                 return True
             self._spawn(partial(aclose_now, self.winner))  # the caller was cancelled, and has no use for it
             return False
@@ -68,14 +73,16 @@ class TaskRace(Race):
         self.fail(1, error)
         if await self._outcome():
             return True
-        self.verdict()
+        verdict = self.verdict()
+        if verdict is not error:
+            reraise(verdict)
         return False
 
     async def _outcome(self) -> bool:
         """Wait for the rivals: whether one has won."""
         self._waiter = task_waiter()
         try:
-            while self.running and not self.decided:
+            while self.running and not self.decided and self.end is None:
                 await self._waiter.wait(None)
         except BaseException:
             self.void()
@@ -95,21 +102,29 @@ class TaskRace(Race):
     async def _run(self, number: int) -> None:
         try:
             result = await self._attempt()
-        except Exception as error:  # noqa: BLE001 - observed; it is the caller's only if all fail
-            self.fail(number, error)
-        except BaseException:
+        except GeneratorExit:  # the event loop is gone
+            raise
+        except anyio.get_cancelled_exc_class():
             self.running -= 1
             raise
+        except BaseException as error:  # noqa: BLE001 - observed; it is the caller's if all fail, or if it ends the race
+            self.fail(number, error)
+            if self.end is error:
+                self._decide(number)
         else:
-            if not self.win(number, result):
+            if self.win(number, result):
+                self._decide(number)
+            else:
                 await aclose_now(result)
-                return
-            self._stop(number)
-            if self._primary:
-                self._cut()
         finally:
             if self._waiter is not None:
                 self._waiter.ring()
+
+    def _decide(self, number: int) -> None:
+        """By this rival it is decided: the others are told to stop."""
+        self._stop(number)
+        if self._primary:
+            self._cut()
 
     def _stop(self, winner: int = 1) -> None:
         """Begin no further rival, and cancel those that run, but for the winner."""

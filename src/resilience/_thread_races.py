@@ -77,7 +77,7 @@ class ThreadRace(Race):
 
     def _wait(self) -> None:
         fires = clock.now() + self.delay
-        while self.running and not self.decided and not self._ending:
+        while self.running and not self.decided and self.end is None:
             left = fires - clock.now()
             if left <= 0.0:
                 fires = clock.now() + self.delay if self.fire() else inf
@@ -85,11 +85,6 @@ class ThreadRace(Race):
                 self._waiter.wait(None)
             else:
                 self._waiter.wait(left)
-
-    @property
-    def _ending(self) -> bool:
-        """Whether the primary has raised what no other attempt can make up for: `SystemExit`, say."""
-        return not isinstance(self.errors.get(1), Exception | None)
 
     def _run(self, number: int) -> bool:
         context = copy_context()

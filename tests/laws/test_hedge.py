@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import math
 import threading
 from contextlib import suppress
@@ -518,7 +519,7 @@ class Stage:
         def run() -> None:
             try:
                 self.found.append(self.hedge.call(self.work))
-            except ConnectionError as error:
+            except BaseException as error:
                 self.found.append(error)
 
         thread = threading.Thread(target=run, daemon=True)
@@ -572,7 +573,152 @@ def test_in_threads_too_the_primary_s_error_is_the_call_s_if_all_fail() -> None:
         thread.join()
     (error,) = stage.found
     assert isinstance(error, ConnectionError)
-    assert (error.args, error.__notes__) == (("one",), ["attempt 2 failed too: ConnectionError: two"])
+    assert (error.args, error.__notes__) == (("one",), ["resilience: attempt 2 failed too: ConnectionError: two"])
+
+
+class Interrupt(BaseException):
+    """What no other attempt makes up for."""
+
+
+class Broken:
+    """What cannot be asked how to close it."""
+
+    @property
+    def close(self) -> None:
+        raise OSError("no close")
+
+    aclose = close
+
+
+class Mute(OSError):
+    """An error that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+class Frozen(OSError):
+    """An error that takes no note."""
+
+    def add_note(self, note: str) -> None:
+        raise TypeError
+
+
+def hedged(backend: str, *plans: tuple[float, Any], clings: bool = False) -> Any:
+    """One call, hedged each second; a plan says how many seconds an attempt takes, and what it returns or raises."""
+    numbers = itertools.count()
+
+    async def work() -> Any:
+        seconds, outcome = plans[next(numbers)]
+        with anyio.CancelScope(shield=clings):
+            await clock.asleep(seconds)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    with sandbox():
+        return anyio.run(Hedge(1.0, attempts=len(plans), budget=None).acall, work, backend=backend)
+
+
+def staged(first: int, *outcomes: Any) -> Any:
+    """One call in threads, hedged at once; what its attempts come to, and which of them ends first."""
+    stage = Stage(Hedge(1.0, attempts=len(outcomes), budget=None))
+    stage.outcomes |= dict(enumerate(outcomes, 1))
+    with sandbox():
+        thread = stage.call()
+        until(lambda: len(stage.begun) == len(outcomes))
+        stage.ends[first - 1].set()
+        until(lambda: stage.left if isinstance(outcomes[first - 1], Exception) else stage.found)
+        for end in stage.ends:
+            end.set()
+        thread.join()
+        until(lambda: len(stage.left) == len(outcomes))
+    return stage.found[0]
+
+
+@pytest.mark.law(60, 68)
+@every_backend
+@pytest.mark.parametrize("clings", [False, True])
+@pytest.mark.parametrize(("takes", "outcome"), [(9.0, "late"), (9.0, OSError()), (1.2, OSError())])
+def test_what_is_no_exception_ends_the_race_and_is_the_caller_s(
+    backend: str, takes: float, outcome: Any, clings: bool
+) -> None:
+    with pytest.raises(Interrupt):
+        hedged(backend, (takes, outcome), (0.5, Interrupt()), clings=clings)
+
+
+@pytest.mark.law(60, 68)
+@every_backend
+@pytest.mark.parametrize("takes", [1.2, 9.0], ids=["the primary has failed", "the primary runs"])
+def test_what_is_no_exception_stops_the_others_at_once(backend: str, takes: float) -> None:
+    begun = list[float]()
+
+    async def work() -> None:
+        number = len(begun)
+        begun.append(time.elapsed)
+        await clock.asleep((takes, 1.5, 99.0, 99.0)[number])
+        raise Interrupt if number == 1 else OSError
+
+    with sandbox() as time, pytest.raises(Interrupt):
+        anyio.run(Hedge(1.0, attempts=4, budget=None).acall, work, backend=backend)
+    assert (begun, time.elapsed) == ([0.0, 1.0, 2.0], 2.5)
+
+
+@pytest.mark.law(60, 68)
+@pytest.mark.parametrize("primary", ["late", OSError()], ids=["succeeds", "fails"])
+def test_in_threads_too_what_is_no_exception_ends_the_race(primary: Any) -> None:
+    assert isinstance(staged(2, primary, Interrupt()), Interrupt)
+
+
+@pytest.mark.law(95)
+@every_backend
+def test_one_error_that_is_raised_again_and_again_has_one_note(backend: str) -> None:
+    error = OSError("down")
+    for _ in range(3):
+        with pytest.raises(OSError, match="down"):
+            hedged(backend, (2.5, error), (2.5, error), (2.5, error))
+    told = "attempt 2 failed too: OSError: down; attempt 3 failed too: OSError: down"
+    assert error.__notes__ == [f"resilience: {told}"]
+
+
+@pytest.mark.law(57)
+@every_backend
+@pytest.mark.parametrize("error", [OSError("down"), Frozen("down")], ids=["usual", "frozen"])
+def test_an_error_that_cannot_be_told_does_not_take_the_primary_s_place(backend: str, error: Exception) -> None:
+    with pytest.raises(OSError, match="down") as raised:
+        hedged(backend, (1.5, error), (1.5, Mute()))
+    assert raised.value is error
+    assert staged(1, error, Mute()) is error
+
+
+@pytest.mark.law(60)
+@every_backend
+def test_a_loser_that_cannot_be_asked_how_to_close_it_harms_nobody(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert hedged(backend, (1.5, Broken()), (0.2, "quick"), clings=True) == "quick"
+    assert "after another attempt had won" in caplog.text
+    caplog.clear()
+    assert staged(2, Broken(), "quick") == "quick"
+    until(lambda: "after another attempt had won" in caplog.text)
+
+
+@pytest.mark.law(66, 72)
+@every_backend
+def test_every_attempt_has_the_caller_s_context_in_a_sandbox_too(backend: str) -> None:
+    who, seen = ContextVar("who", default="nobody"), list[str]()
+
+    async def work() -> None:
+        seen.append(who.get())
+        await clock.asleep(5.0)
+
+    async def main() -> None:
+        who.set("caller")
+        await Hedge(1.0, attempts=4, budget=None).acall(work)
+
+    with sandbox():
+        anyio.run(main, backend=backend)
+    assert seen == ["caller"] * 4
 
 
 def test_a_plain_call_that_fails_before_it_is_hedged_has_failed() -> None:

@@ -11,6 +11,8 @@ import itertools
 import random
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from math import inf
 
 import anyio
@@ -119,8 +121,8 @@ class VirtualClock:
             cancel()
 
     def call_later(self, loop: object, seconds: float, function: Callable[[], None]) -> Callable[[], None]:
-        """Call a function later on the running asyncio loop."""
-        return self._at_home(seconds, function)
+        """Call a function later on the running asyncio loop, in the context of now, as the loop's own would."""
+        return self._at_home(seconds, partial(copy_context().run, function))
 
     def expire(self, scope: CancelScope, seconds: float) -> Callable[[], None]:
         """Cancel a scope of the running task later."""
