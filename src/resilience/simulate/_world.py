@@ -134,43 +134,35 @@ class Caller:
         self._world = world
         self._call = call
         self._ended = ended
+        # It iterates where a task would send: `next` has a word for the end that is no exception.
+        self._steps = call.__await__()
         self._context = world.context.copy()
         self.began = world.moment
         self.turn = 0
 
-    def wake(self) -> None:
-        """Go on."""
-        self.step(self._call.send, None)
-
-    def step(self, go_on: Callable[[Any], Any], with_: object) -> None:
-        """Go on, in one way or another, until the call sleeps, waits, or ends."""
+    def wake(self, go_on: Callable[[Any, Any], Any] = next) -> None:
+        """Go on, in this way or another, until the call sleeps, waits, or ends."""
         world = self._world
         self.turn = 0
         world.current = self
         _enter(world, self)
         try:
-            wish = self._context.run(go_on, with_)
-        except StopIteration:
-            wish = self  # it is over
-            self._ended(self, None)
+            wish = self._context.run(go_on, self._steps, self)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 - it is how the call ends
-            wish = self
             self._ended(self, error)
+            return
         finally:
             world.current = None
             _leave(world, self)
-        if wish is self:
-            return
         if type(wish) is float:  # it is `World.at`, without the call
             turn = self.turn = next(world.turns)
             heappush(world.heap, (world.moment + wish if wish > 0.0 else world.moment, turn, self))
+        elif wish is self:  # it is over
+            self._ended(self, None)
         else:
             self._wait(wish)
-        if self._must_cancel:
-            self._must_cancel = False
-            self._interrupt()
 
     def _wait(self, wish: object) -> None:
         """Wait for a future, as tasks do; nothing at all lets others go first."""
@@ -205,9 +197,16 @@ class Caller:
         self._message = () if msg is None else (msg,)
         if self._world.current is self:
             self._must_cancel = True
+            self._world.call_soon(self._cancel_then)
         else:
             self._interrupt()
         return True
+
+    def _cancel_then(self) -> None:
+        """It cancelled itself, and has come to where it can be."""
+        if self._must_cancel:
+            self._must_cancel = False
+            self._interrupt()
 
     def _interrupt(self) -> None:
         if self._fut_waiter is not None:
@@ -217,7 +216,14 @@ class Caller:
             self._world.call_soon(self._throw)
 
     def _throw(self) -> None:
-        self.step(self._call.throw, asyncio.CancelledError(*self._message))
+        self.wake(self._thrown)
+
+    def _thrown(self, steps: Any, over: object) -> object:
+        """Go on as `next` does, with the cancellation."""
+        try:
+            return steps.throw(asyncio.CancelledError(*self._message))
+        except StopIteration:
+            return over
 
     def uncancel(self) -> int:
         """See `asyncio.Task.uncancel`."""
