@@ -12,7 +12,7 @@ them queue on futures and start rivals in tasks beside them, and know no differe
 import asyncio
 import random  # noqa: TID251 - chance from a seed, as in a sandbox
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import copy_context
 from heapq import heappush
 from itertools import count
@@ -58,9 +58,13 @@ class World(Loop):
         """See `Clock.wall`."""
         return _WALL_START + self.elapsed
 
-    def asleep(self, seconds: float, /) -> Awaitable[None]:
+    @coroutine
+    def asleep(self, seconds: float, /) -> Generator[Any, None, None]:
         """See `Clock.asleep`."""
-        return _nap(seconds + 0.0) if self.current is not None else self._asleep_task(seconds)
+        if self.current is not None:
+            yield seconds + 0.0
+        else:
+            yield from self._asleep_task(seconds)
 
     async def _asleep_task(self, seconds: float) -> None:
         """Sleep in a task that is asyncio's own."""
@@ -249,11 +253,6 @@ class Caller:
     def done(self) -> bool:
         """See `asyncio.Task.done`."""
         return not self.turn and self._fut_waiter is None and self._world.current is not self
-
-
-@coroutine
-def _nap(seconds: float) -> Generator[float, None, None]:
-    yield seconds
 
 
 def _finish(future: "asyncio.Future[Any]") -> None:
