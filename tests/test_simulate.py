@@ -102,7 +102,7 @@ def in_a_world(policy: Any) -> list[tuple[float, str]]:
         def note(_: Caller, error: BaseException | None) -> None:
             ended[number] = (round(world.elapsed, 6), "ok" if error is None else type(error).__name__)
 
-        Caller(world, call(), note).wake()
+        Caller(world, call(), note).go()
 
     with _living_in(world):
         call = acompose(Pipeline(policy).layers(), service())

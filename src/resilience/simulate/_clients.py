@@ -1,12 +1,11 @@
 """Who calls, and when: at a rate, whatever becomes of it, or each client when it has thought about its last answer."""
 
 from collections.abc import Callable, Sequence
-from heapq import heappush
 from math import log
 from typing import Any
 
 from ._ledger import Ledger
-from ._loop import START
+from ._loop import START, Place
 from ._world import Caller, World
 
 _GLANCE = 0.01
@@ -41,7 +40,7 @@ class Arrivals:
         first = self._even or self._rate(0.0)
         world.at(START + (-log(1.0 - self._random()) / first if first > 0.0 else _GLANCE), self)
 
-    def wake(self) -> None:
+    def wake(self) -> Place:
         """Here is one."""
         world, ledger, random = self._world, self._ledger, self._random
         rate = self._even or self._rate(world.moment - START)
@@ -49,11 +48,8 @@ class Arrivals:
             caller = Caller(world, self._calls[int(random() * self._clients)](), ledger.ended)
             ledger.calls += 1
             ledger.running[caller] = None
-            caller.wake()
-        # It is `World.at`, without the call.
-        then = world.moment - log(1.0 - random()) / rate if rate > 0.0 else world.moment + _GLANCE
-        turn = self.turn = next(world.turns)
-        heappush(world.heap, (then, turn, self))
+            caller.go()
+        return world.place(world.moment - log(1.0 - random()) / rate if rate > 0.0 else world.moment + _GLANCE, self)
 
 
 class Client:
@@ -84,7 +80,7 @@ class Client:
         caller = Caller(self._world, self._call(), self._ended)
         ledger.calls += 1
         ledger.running[caller] = None
-        caller.wake()
+        caller.go()
 
     def _ended(self, caller: Caller, error: BaseException | None) -> None:
         self._ledger.ended(caller, error)

@@ -20,7 +20,7 @@ from types import coroutine
 from typing import Any, cast
 
 from .._clock import CancelScope, clock
-from ._loop import Loop
+from ._loop import Loop, Place
 
 _WALL_START = 1_800_000_000.0
 """A moment in January 2027."""
@@ -144,7 +144,13 @@ class Caller:
         self.began = world.moment
         self.turn = 0
 
-    def wake(self, go_on: Callable[[Any, Any], Any] = next) -> None:
+    def go(self, go_on: Callable[[Any, Any], Any] = next) -> None:
+        """Wake, whoever is not woken by the loop."""
+        place = self.wake(go_on)
+        if place is not None:
+            heappush(self._world.heap, place)
+
+    def wake(self, go_on: Callable[[Any, Any], Any] = next) -> Place | None:
         """Go on, in this way or another, until the call sleeps, waits, or ends."""
         world = self._world
         self.turn = 0
@@ -156,17 +162,18 @@ class Caller:
             raise
         except BaseException as error:  # noqa: BLE001 - it is how the call ends
             self._ended(self, error)
-            return
+            return None
         finally:
             world.current = None
             _leave(world, self)
-        if type(wish) is float:  # it is `World.at`, without the call
+        if type(wish) is float:  # it is `World.place`, without the call
             turn = self.turn = next(world.turns)
-            heappush(world.heap, (world.moment + wish if wish > 0.0 else world.moment, turn, self))
-        elif wish is self:  # it is over
+            return world.moment + wish if wish > 0.0 else world.moment, turn, self
+        if wish is self:  # it is over
             self._ended(self, None)
         else:
             self._wait(wish)
+        return None
 
     def _wait(self, wish: object) -> None:
         """Wait for a future, as tasks do; nothing at all lets others go first."""
@@ -180,7 +187,7 @@ class Caller:
 
     def _done(self, _: object) -> None:
         self._fut_waiter = None
-        self.wake()
+        self.go()
 
     def close(self) -> None:
         """The simulation is over, and this call is not; what it raises now, nobody is there to hear."""
@@ -220,7 +227,7 @@ class Caller:
             self._world.call_soon(self._throw)
 
     def _throw(self) -> None:
-        self.wake(self._thrown)
+        self.go(self._thrown)
 
     def _thrown(self, steps: Any, over: object) -> object:
         """Go on as `next` does, with the cancellation."""
