@@ -47,7 +47,6 @@ class Arrivals:
         if rate > 0.0:
             caller = Caller(world, self._calls[int(random() * self._clients)](), ledger.ended)
             ledger.calls += 1
-            ledger.running[caller] = None
             caller.go()
         return world.place(world.moment - log(1.0 - random()) / rate if rate > 0.0 else world.moment + _GLANCE, self)
 
@@ -79,7 +78,6 @@ class Client:
         ledger = self._ledger
         caller = Caller(self._world, self._call(), self._ended)
         ledger.calls += 1
-        ledger.running[caller] = None
         caller.go()
 
     def _ended(self, caller: Caller, error: BaseException | None) -> None:

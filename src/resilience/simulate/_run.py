@@ -99,8 +99,6 @@ def simulate(
             return ledger.report()
         finally:
             del everybody
-            for caller in list(ledger.running):
-                caller.close()
             world.end()
 
 

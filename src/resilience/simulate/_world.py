@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import copy_context
 from heapq import heappush
 from itertools import count
+from operator import attrgetter
 from types import coroutine
 from typing import Any, cast
 
@@ -40,6 +41,7 @@ class World(Loop):
     Attributes:
         current: The caller that runs now, if any.
         context: What the context of each caller is a copy of.
+        waiting: The callers that wait for a future; all others lie in the heap.
     """
 
     def __init__(self, seed: int) -> None:
@@ -48,11 +50,19 @@ class World(Loop):
         self._streams = count(1)
         self.current: Caller | None = None
         self.context = copy_context()
+        self.waiting: dict[Caller, None] = {}
         self.random: Callable[[], float] = self.stream()
 
     def stream(self) -> Callable[[], float]:
         """A source of chance of its own, so that who draws more from one does not change what others draw."""
         return random.Random(f"{self._seed}/{next(self._streams)}").random  # noqa: S311 - seeded, as it must be
+
+    def end(self) -> None:
+        """See `Loop.end`; the calls under way are ended first, in the order in which they began."""
+        asleep = [who for _, turn, who in self.heap if isinstance(who, Caller) and who.turn == turn]
+        for caller in sorted([*asleep, *self.waiting], key=attrgetter("began")):
+            caller.close()
+        super().end()
 
     def wall(self) -> float:
         """See `Clock.wall`."""
@@ -183,10 +193,12 @@ class Caller:
         future = cast("asyncio.Future[Any]", wish)
         future._asyncio_future_blocking = False
         self._fut_waiter = future
+        self._world.waiting[self] = None
         future.add_done_callback(self._done, context=self._world.context)
 
     def _done(self, _: object) -> None:
         self._fut_waiter = None
+        del self._world.waiting[self]
         self.go()
 
     def close(self) -> None:
