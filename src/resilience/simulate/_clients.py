@@ -46,7 +46,6 @@ class Arrivals:
         rate = self._even or self._rate(world.moment - START)
         if rate > 0.0:
             caller = Caller(world, self._calls[int(random() * self._clients)](), ledger.ended)
-            ledger.calls += 1
             caller.go()
         return world.place(world.moment - log(1.0 - random()) / rate if rate > 0.0 else world.moment + _GLANCE, self)
 
@@ -77,7 +76,6 @@ class Client:
         """It calls."""
         ledger = self._ledger
         caller = Caller(self._world, self._call(), self._ended)
-        ledger.calls += 1
         caller.go()
 
     def _ended(self, caller: Caller, error: BaseException | None) -> None:
