@@ -1,6 +1,7 @@
 """Who calls, and when: at a rate, whatever becomes of it, or each client when it has thought about its last answer."""
 
 from collections.abc import Callable, Sequence
+from heapq import heappush
 from math import log
 from typing import Any
 
@@ -24,13 +25,13 @@ class Arrivals:
         rate: Calls a second, or a function that says it for a second.
     """
 
-    __slots__ = ("_calls", "_clients", "_even", "_ledger", "_random", "_rate", "_world", "turn")
+    __slots__ = ("_calls", "_clients", "_ended", "_even", "_random", "_rate", "_world", "turn")
 
     def __init__(
         self, world: World, ledger: Ledger, calls: Sequence[Call], rate: float | Callable[[float], float]
     ) -> None:
         self._world = world
-        self._ledger = ledger
+        self._ended = ledger.ended
         self._calls = calls
         self._clients = len(calls)
         self._even = None if callable(rate) else rate
@@ -42,12 +43,17 @@ class Arrivals:
 
     def wake(self) -> Place:
         """Here is one."""
-        world, ledger, random = self._world, self._ledger, self._random
+        world, random = self._world, self._random
         rate = self._even or self._rate(world.moment - START)
         if rate > 0.0:
-            caller = Caller(world, self._calls[int(random() * self._clients)](), ledger.ended)
-            caller.go()
-        return world.place(world.moment - log(1.0 - random()) / rate if rate > 0.0 else world.moment + _GLANCE, self)
+            place = Caller(world, self._calls[int(random() * self._clients)](), self._ended).wake()
+            if place is not None:
+                heappush(world.heap, place)
+            then = world.moment - log(1.0 - random()) / rate
+        else:
+            then = world.moment + _GLANCE
+        turn = self.turn = world.turns = world.turns + 1
+        return then, turn, self
 
 
 class Client:
@@ -74,9 +80,7 @@ class Client:
 
     def wake(self) -> None:
         """It calls."""
-        ledger = self._ledger
-        caller = Caller(self._world, self._call(), self._ended)
-        caller.go()
+        Caller(self._world, self._call(), self._ended).go()
 
     def _ended(self, caller: Caller, error: BaseException | None) -> None:
         self._ledger.ended(caller, error)

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from heapq import heappop, heappush, heappushpop
-from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 START = 1_000.0
@@ -51,13 +50,13 @@ class Loop(_Loop):
     Attributes:
         moment: What time it is.
         heap: Who sleeps until when, and by which turn.
-        turns: Numbers the entries in it.
+        turns: How many entries there were.
     """
 
     def __init__(self) -> None:
         self.moment = START
         self.heap: list[Place] = []
-        self.turns = count(1)
+        self.turns = 0
         self._ready: deque[asyncio.Handle] = deque()
         self._problem: BaseException | None = None
 
@@ -72,12 +71,8 @@ class Loop(_Loop):
 
     def at(self, when: float, sleeper: Sleeper) -> None:
         """Wake a sleeper then."""
-        heappush(self.heap, self.place(when, sleeper))
-
-    def place(self, when: float, sleeper: Sleeper) -> Place:
-        """Where a sleeper lies that is to wake then."""
-        turn = sleeper.turn = next(self.turns)
-        return when, turn, sleeper
+        turn = sleeper.turn = self.turns = self.turns + 1
+        heappush(self.heap, (when, turn, sleeper))
 
     def run(self, until: float) -> None:
         """Let time pass until then.

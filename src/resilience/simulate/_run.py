@@ -180,7 +180,7 @@ class Entrance:
         async def call(*args: Any, **kwargs: Any) -> Any:
             entrance.calls += 1
             result = await fn(*args, **kwargs)
-            return result  # noqa: RET504 - the form in which it can be written out
+            return result
 
         return call
 

@@ -176,8 +176,8 @@ class Caller:
         finally:
             world.current = None
             _leave(world, self)
-        if type(wish) is float:  # it is `World.place`, without the call
-            turn = self.turn = next(world.turns)
+        if type(wish) is float:  # it is `World.at`, but for the heap
+            turn = self.turn = world.turns = world.turns + 1
             return world.moment + wish if wish > 0.0 else world.moment, turn, self
         if wish is self:  # it is over
             self._ended(self, None)
