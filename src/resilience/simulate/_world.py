@@ -59,8 +59,8 @@ class World(Loop):
 
     def end(self) -> None:
         """See `Loop.end`; the calls under way are ended first, in the order in which they began."""
-        asleep = [who for _, turn, who in self.heap if isinstance(who, Caller) and who.turn == turn]
-        for caller in sorted([*asleep, *self.waiting], key=attrgetter("began")):
+        asleep = {who: None for _, _, who in self.heap if isinstance(who, Caller)}
+        for caller in sorted(asleep | self.waiting, key=attrgetter("began")):
             caller.close()
         super().end()
 
