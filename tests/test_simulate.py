@@ -102,14 +102,23 @@ def in_a_world(policy: Any) -> list[tuple[float, str]]:
         def note(_: Caller, error: BaseException | None) -> None:
             ended[number] = (round(world.elapsed, 6), "ok" if error is None else type(error).__name__)
 
-        Caller(world, call(), note).wake()
+        Caller(world, call(), note).go()
 
     with _living_in(world):
         call = acompose(Pipeline(policy).layers(), service())
         for number, moment in enumerate(ARRIVALS):
             world.call_at(START + moment, start, number, call)
         world.run(START + 60.0)
+    assert not world.waiting
     return ended
+
+
+async def clock_sleep(seconds: float) -> None:
+    await clock.asleep(seconds)
+
+
+async def wait_for_nothing(seconds: float) -> None:
+    await asyncio.get_running_loop().create_future()
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -139,6 +148,8 @@ def test_what_a_call_awaits_may_be_asyncio_s_or_anyio_s() -> None:
             tasks.start_soon(ring, bell)
         assert asyncio.current_task().get_name() == "a simulated call"  # type: ignore[union-attr]
         await asyncio.sleep(0)
+        await asyncio.gather(clock.asleep(1), clock.asleep(1))
+        await clock.asleep(-1)
         seen.append(f"{clock.now() - began:g}")
 
     async def ring(bell: asyncio.Event) -> None:
@@ -147,7 +158,30 @@ def test_what_a_call_awaits_may_be_asyncio_s_or_anyio_s() -> None:
 
     report = simulate(ask, rate=2, seconds=20)
     assert not report.errors
-    assert set(seen) == {"5"}
+    assert set(seen) == {"6"}
+
+
+@pytest.mark.parametrize("wait", [clock_sleep, asyncio.sleep, wait_for_nothing])
+def test_a_call_that_cancels_itself_is_cut_where_it_waits_next(wait: Callable[[float], Awaitable[None]]) -> None:
+    seen: list[str] = []
+
+    async def ask() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancel("enough")
+        seen.append("goes on")
+        try:
+            await wait(10)
+        except asyncio.CancelledError as error:
+            assert task.uncancel() == 0
+            seen.append(str(error))
+        await clock.asleep(1)
+        seen.append("is well")
+
+    report = simulate(ask, rate=1, seconds=9, seed=1)
+    assert set(report.latencies) == {1.0}
+    assert seen[:2] == ["goes on", "enough"]
+    assert seen.count("goes on") == seen.count("enough") == report.calls
 
 
 # The service
@@ -165,6 +199,8 @@ def test_latencies_are_those_that_were_asked_for() -> None:
     report = simulate(Service(1_000, lognormal(0.05, 0.2)), rate=500, seconds=60)
     assert report.quantile(0.5) == pytest.approx(0.05, rel=0.02)
     assert report.quantile(0.99) == pytest.approx(0.2, rel=0.05)
+    assert list(report.latencies) == sorted(report.latencies)
+    assert all(tick.p50 == pytest.approx(0.05, rel=0.15) for tick in report.ticks)
     measured = simulate(Service(1_000, [0.1, 0.3]), rate=100, seconds=10)
     assert {round(one, 6) for one in measured.latencies} == {0.1, 0.3}
 
@@ -333,6 +369,26 @@ def test_what_is_under_way_at_the_end_is_ended() -> None:
 
     report = simulate(ask, rate=2, seconds=10)
     assert ended.count("call") == ended.count("beside") == report.unfinished > 0
+
+
+def test_at_the_end_sleepers_and_who_waits_for_others_are_ended_in_the_order_in_which_they_began() -> None:
+    began: list[float] = []
+    ended: list[float] = []
+
+    async def ask() -> None:
+        began.append(mine := clock.now())
+        try:
+            await (clock.asleep(60) if len(began) % 2 else wait_for_nothing(0))
+        finally:
+            ended.append(mine if asyncio.current_task() is not None else 0.0)  # not by the garbage collector
+
+    report = simulate(ask, rate=2, seconds=10)
+    assert ended == began
+    assert report.unfinished == report.ticks[-1].running == len(began) > 3
+
+    del began[:], ended[:]
+    simulate(ask, think=0.1, seconds=10, tick=100)  # what would come next is the call itself
+    assert ended == began != []
 
 
 def test_it_runs_inside_of_a_running_loop() -> None:

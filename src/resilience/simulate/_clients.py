@@ -6,7 +6,7 @@ from math import log
 from typing import Any
 
 from ._ledger import Ledger
-from ._loop import START
+from ._loop import START, Place
 from ._world import Caller, World
 
 _GLANCE = 0.01
@@ -25,13 +25,13 @@ class Arrivals:
         rate: Calls a second, or a function that says it for a second.
     """
 
-    __slots__ = ("_calls", "_clients", "_even", "_ledger", "_random", "_rate", "_world", "turn")
+    __slots__ = ("_calls", "_clients", "_ended", "_even", "_random", "_rate", "_world", "turn")
 
     def __init__(
         self, world: World, ledger: Ledger, calls: Sequence[Call], rate: float | Callable[[float], float]
     ) -> None:
         self._world = world
-        self._ledger = ledger
+        self._ended = ledger.ended
         self._calls = calls
         self._clients = len(calls)
         self._even = None if callable(rate) else rate
@@ -41,19 +41,19 @@ class Arrivals:
         first = self._even or self._rate(0.0)
         world.at(START + (-log(1.0 - self._random()) / first if first > 0.0 else _GLANCE), self)
 
-    def wake(self) -> None:
+    def wake(self) -> Place:
         """Here is one."""
-        world, ledger, random = self._world, self._ledger, self._random
+        world, random = self._world, self._random
         rate = self._even or self._rate(world.moment - START)
         if rate > 0.0:
-            caller = Caller(world, self._calls[int(random() * self._clients)](), ledger.ended)
-            ledger.calls += 1
-            ledger.running[caller] = None
-            caller.wake()
-        # It is `World.at`, without the call.
-        then = world.moment - log(1.0 - random()) / rate if rate > 0.0 else world.moment + _GLANCE
-        turn = self.turn = next(world.turns)
-        heappush(world.heap, (then, turn, self))
+            place = Caller(world, self._calls[int(random() * self._clients)](), self._ended).wake()
+            if place is not None:
+                heappush(world.heap, place)
+            then = world.moment - log(1.0 - random()) / rate
+        else:
+            then = world.moment + _GLANCE
+        turn = self.turn = world.turns = world.turns + 1
+        return then, turn, self
 
 
 class Client:
@@ -80,11 +80,7 @@ class Client:
 
     def wake(self) -> None:
         """It calls."""
-        ledger = self._ledger
-        caller = Caller(self._world, self._call(), self._ended)
-        ledger.calls += 1
-        ledger.running[caller] = None
-        caller.wake()
+        Caller(self._world, self._call(), self._ended).go()
 
     def _ended(self, caller: Caller, error: BaseException | None) -> None:
         self._ledger.ended(caller, error)

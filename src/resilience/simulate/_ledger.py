@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter
+from struct import pack
 from typing import NamedTuple
 
 from ._loop import START
@@ -17,7 +18,14 @@ class _Look(NamedTuple):
     requests: int
     answered: int
     errors: Counter[type[BaseException]]
-    running: int
+
+    @property
+    def ended(self) -> int:
+        return self.answered + self.errors.total()
+
+    @property
+    def running(self) -> int:
+        return self.calls - self.ended
 
 
 class Ledger:
@@ -26,28 +34,26 @@ class Ledger:
     Attributes:
         calls: How many calls were begun.
         requests: How many requests they made.
-        running: The calls under way, in the order in which they began.
     """
 
-    __slots__ = ("_errors", "_latencies", "_looks", "_tick", "_world", "calls", "requests", "running", "turn")
+    __slots__ = ("_errors", "_fresh", "_latencies", "_looks", "_tick", "_world", "calls", "requests", "turn")
 
     def __init__(self, world: World, tick: float) -> None:
         self._world = world
         self._tick = tick
         self._errors: Counter[type[BaseException]] = Counter()
-        self._latencies = array("d")
+        self._latencies = array("d")  # in ascending order between two looks
+        self._fresh: list[float] = []  # those since the last look: a list takes one in at a tenth of the cost
         self.calls = 0
         self.requests = 0
-        self.running: dict[Caller, None] = {}
         self._looks = [self._look()]
         self.turn = 0
         world.at(START + tick, self)
 
     def ended(self, caller: Caller, error: BaseException | None) -> None:
         """A call has ended."""
-        del self.running[caller]
         if error is None:
-            self._latencies.append(self._world.moment - caller.began)
+            self._fresh.append(self._world.moment - caller.began)
         else:
             self._errors[type(error)] += 1
 
@@ -67,23 +73,19 @@ class Ledger:
             calls=self.calls,
             requests=self.requests,
             errors=dict(self._errors),
-            unfinished=len(self.running),
-            latencies=array("d", sorted(self._latencies)),
+            unfinished=now.running,
+            latencies=_packed(sorted(self._latencies)),
             ticks=tuple(ticks),
         )
 
     def _look(self) -> _Look:
-        return _Look(
-            self._world.elapsed,
-            self.calls,
-            self.requests,
-            len(self._latencies),
-            self._errors.copy(),
-            len(self.running),
-        )
+        self._fresh.sort()
+        self._latencies += _packed(self._fresh)
+        self._fresh.clear()
+        return _Look(self._world.elapsed, self.calls, self.requests, len(self._latencies), self._errors.copy())
 
     def _between(self, one: _Look, other: _Look) -> Tick:
-        latencies = sorted(self._latencies[one.answered : other.answered])
+        latencies = self._latencies[one.answered : other.answered]
         errors = other.errors - one.errors
         return Tick(
             begin=one.at,
@@ -98,3 +100,8 @@ class Ledger:
             p50=quantile_of(latencies, 0.5),
             p99=quantile_of(latencies, 0.99),
         )
+
+
+def _packed(values: list[float]) -> "array[float]":
+    """It is `array("d", values)`, at a tenth of its cost."""
+    return array("d", pack(f"{len(values)}d", *values))

@@ -13,6 +13,7 @@ from .._clock import use
 from .._compose import acompose
 from .._events import listen, logger
 from .._fallback import fallback
+from .._fuse import fuse, wanted
 from .._layer import SupportsBind
 from .._live import shelve_all
 from .._pipeline import Pipeline
@@ -21,6 +22,7 @@ from ._clients import Arrivals, Call, Client
 from ._ledger import Ledger
 from ._loop import START
 from ._report import Report
+from ._service import Model
 from ._world import World, WorldClock
 
 Guard = SupportsBind | fallback[Any]
@@ -98,8 +100,6 @@ def simulate(
             return ledger.report()
         finally:
             del everybody
-            for caller in list(ledger.running):
-                caller.close()
             world.end()
 
 
@@ -138,21 +138,36 @@ def _policies(policy: Guard | Make | None) -> Make:
 
 def _calls(service: Callable[[], Awaitable[Any]], make: Make, many: int, ledger: Ledger) -> list[Call]:
     """What each client calls."""
+    # Python calls a method twice as fast as an object that has a `__call__`.
+    ask = service.__call__ if isinstance(service, Model) else service
 
     def request() -> Awaitable[Any]:
         ledger.requests += 1
-        return service()
+        return ask()
 
     guarded: dict[int, Call] = {}
     kept = [make(number) for number in range(many)]
     for one in kept:
         if id(one) not in guarded:
-            guarded[id(one)] = acompose(_layers(one) or (_Bare(),), request)
+            guarded[id(one)] = _written(acompose((Entrance(ledger), *_layers(one)), request), request)
     return [guarded[id(one)] for one in kept]
 
 
-class _Bare:
-    """No policy at all: a call is a coroutine all the same."""
+def _written(shell: Call, request: Call) -> Call:
+    """All shells in one function, as in a program that decorates."""
+    _, beginning = fuse(shell, request) if wanted() else (None, None)
+    return (beginning and beginning.function()) or shell
+
+
+class Entrance:
+    """The outermost shell of each call: it counts them, and makes a coroutine of what nothing guards.
+
+    Args:
+        ledger: Who counts.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """See `SupportsBind`."""
@@ -160,9 +175,12 @@ class _Bare:
 
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """See `SupportsBind`."""
+        entrance = self._ledger
 
-        async def call() -> Any:
-            return await fn()
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            entrance.calls += 1
+            result = await fn(*args, **kwargs)
+            return result
 
         return call
 

@@ -108,6 +108,10 @@ class Model:
         self._now: Callable[[], float] | None = None
         self._random: Callable[[], float] = clock.random
 
+    def __call__(self) -> Awaitable[None]:
+        """Send a request."""
+        raise NotImplementedError
+
     def _time(self) -> float:
         """What time it is; the beginning, where the clock is another than it was."""
         if clock.now is not self._now:
@@ -171,8 +175,10 @@ class Service(Model):
         """
         now = clock.now() if clock.now is self._now else self._time()
         phase = self._phase
-        begins = max(now, self._workers[0])
-        if begins > now and self._bounded:
+        begins = self._workers[0]
+        if begins <= now:
+            begins = now
+        elif self._bounded:
             self._line_up(now, begins)
         if begins >= phase.until or phase.slower == inf:
             begins = self._moved_on(begins)

@@ -12,15 +12,16 @@ them queue on futures and start rivals in tasks beside them, and know no differe
 import asyncio
 import random  # noqa: TID251 - chance from a seed, as in a sandbox
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import copy_context
 from heapq import heappush
 from itertools import count
+from operator import attrgetter
 from types import coroutine
 from typing import Any, cast
 
 from .._clock import CancelScope, clock
-from ._loop import Loop
+from ._loop import Loop, Place
 
 _WALL_START = 1_800_000_000.0
 """A moment in January 2027."""
@@ -40,6 +41,7 @@ class World(Loop):
     Attributes:
         current: The caller that runs now, if any.
         context: What the context of each caller is a copy of.
+        waiting: The callers that wait for a future; all others lie in the heap.
     """
 
     def __init__(self, seed: int) -> None:
@@ -48,19 +50,31 @@ class World(Loop):
         self._streams = count(1)
         self.current: Caller | None = None
         self.context = copy_context()
+        self.waiting: dict[Caller, None] = {}
         self.random: Callable[[], float] = self.stream()
 
     def stream(self) -> Callable[[], float]:
         """A source of chance of its own, so that who draws more from one does not change what others draw."""
         return random.Random(f"{self._seed}/{next(self._streams)}").random  # noqa: S311 - seeded, as it must be
 
+    def end(self) -> None:
+        """See `Loop.end`; the calls under way are ended first, in the order in which they began."""
+        asleep = {who: None for _, _, who in self.heap if isinstance(who, Caller)}
+        for caller in sorted(asleep | self.waiting, key=attrgetter("began")):
+            caller.close()
+        super().end()
+
     def wall(self) -> float:
         """See `Clock.wall`."""
         return _WALL_START + self.elapsed
 
-    def asleep(self, seconds: float, /) -> Awaitable[None]:
+    @coroutine
+    def asleep(self, seconds: float, /) -> Generator[Any, None, None]:
         """See `Clock.asleep`."""
-        return _nap(seconds + 0.0) if self.current is not None else self._asleep_task(seconds)
+        if self.current is not None:
+            yield seconds + 0.0
+        else:
+            yield from self._asleep_task(seconds)
 
     async def _asleep_task(self, seconds: float) -> None:
         """Sleep in a task that is asyncio's own."""
@@ -134,43 +148,42 @@ class Caller:
         self._world = world
         self._call = call
         self._ended = ended
+        # It iterates where a task would send: `next` has a word for the end that is no exception.
+        self._steps = call.__await__()
         self._context = world.context.copy()
         self.began = world.moment
         self.turn = 0
 
-    def wake(self) -> None:
-        """Go on."""
-        self.step(self._call.send, None)
+    def go(self, go_on: Callable[[Any, Any], Any] = next) -> None:
+        """Wake, whoever is not woken by the loop."""
+        place = self.wake(go_on)
+        if place is not None:
+            heappush(self._world.heap, place)
 
-    def step(self, go_on: Callable[[Any], Any], with_: object) -> None:
-        """Go on, in one way or another, until the call sleeps, waits, or ends."""
+    def wake(self, go_on: Callable[[Any, Any], Any] = next) -> Place | None:
+        """Go on, in this way or another, until the call sleeps, waits, or ends."""
         world = self._world
         self.turn = 0
         world.current = self
         _enter(world, self)
         try:
-            wish = self._context.run(go_on, with_)
-        except StopIteration:
-            wish = self  # it is over
-            self._ended(self, None)
+            wish = self._context.run(go_on, self._steps, self)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 - it is how the call ends
-            wish = self
             self._ended(self, error)
+            return None
         finally:
             world.current = None
             _leave(world, self)
-        if wish is self:
-            return
-        if type(wish) is float:  # it is `World.at`, without the call
-            turn = self.turn = next(world.turns)
-            heappush(world.heap, (world.moment + wish if wish > 0.0 else world.moment, turn, self))
+        if type(wish) is float:  # it is `World.at`, but for the heap
+            turn = self.turn = world.turns = world.turns + 1
+            return world.moment + wish if wish > 0.0 else world.moment, turn, self
+        if wish is self:  # it is over
+            self._ended(self, None)
         else:
             self._wait(wish)
-        if self._must_cancel:
-            self._must_cancel = False
-            self._interrupt()
+        return None
 
     def _wait(self, wish: object) -> None:
         """Wait for a future, as tasks do; nothing at all lets others go first."""
@@ -180,11 +193,13 @@ class Caller:
         future = cast("asyncio.Future[Any]", wish)
         future._asyncio_future_blocking = False
         self._fut_waiter = future
+        self._world.waiting[self] = None
         future.add_done_callback(self._done, context=self._world.context)
 
     def _done(self, _: object) -> None:
         self._fut_waiter = None
-        self.wake()
+        del self._world.waiting[self]
+        self.go()
 
     def close(self) -> None:
         """The simulation is over, and this call is not; what it raises now, nobody is there to hear."""
@@ -205,9 +220,16 @@ class Caller:
         self._message = () if msg is None else (msg,)
         if self._world.current is self:
             self._must_cancel = True
+            self._world.call_soon(self._cancel_then)
         else:
             self._interrupt()
         return True
+
+    def _cancel_then(self) -> None:
+        """It cancelled itself, and has come to where it can be."""
+        if self._must_cancel:
+            self._must_cancel = False
+            self._interrupt()
 
     def _interrupt(self) -> None:
         if self._fut_waiter is not None:
@@ -217,7 +239,14 @@ class Caller:
             self._world.call_soon(self._throw)
 
     def _throw(self) -> None:
-        self.step(self._call.throw, asyncio.CancelledError(*self._message))
+        self.go(self._thrown)
+
+    def _thrown(self, steps: Any, over: object) -> object:
+        """Go on as `next` does, with the cancellation."""
+        try:
+            return steps.throw(asyncio.CancelledError(*self._message))
+        except StopIteration:
+            return over
 
     def uncancel(self) -> int:
         """See `asyncio.Task.uncancel`."""
@@ -243,11 +272,6 @@ class Caller:
     def done(self) -> bool:
         """See `asyncio.Task.done`."""
         return not self.turn and self._fut_waiter is None and self._world.current is not self
-
-
-@coroutine
-def _nap(seconds: float) -> Generator[float, None, None]:
-    yield seconds
 
 
 def _finish(future: "asyncio.Future[Any]") -> None:
