@@ -407,3 +407,25 @@ async def test_it_is_told_apart_by_its_name() -> None:
 def test_bad_input_says_what_is_allowed(make: Callable[[], Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         make()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_model_s_calls_that_wait_for_a_place_have_not_passed_the_quota(backend: str) -> None:
+    tokens = RateLimiter(Rate(600, per=60), cost=0, max_wait=None)
+    model, debts = llm(tokens=tokens, limit=4), list[float]()
+
+    @model
+    async def ask() -> None:
+        debts.append(-tokens.stats.available)
+        await clock.asleep(1)
+        tokens.charge(400)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(12):
+                group.start_soon(ask)
+
+    with sandbox():
+        anyio.run(main, backend=backend)
+    assert len(debts) == 12
+    assert max(debts) <= 0.0

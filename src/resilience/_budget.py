@@ -37,7 +37,9 @@ class RetryBudget:
     the start. In the time `t` since then, with `c` calls, at most `ratio * c + minimum_per_second * (t + window)`
     retries are made.
 
-    Each `retry` has one of its own unless one is passed: `retry(on=..., budget=shared)`.
+    Each `retry` has one of its own unless one is passed: `retry(on=..., budget=shared)`. Where two layers of one pipeline
+    share it (a retry, and a hedge inside), each pays in for the calls that it sees: `c` counts an attempt of the outer
+    one as a call of the inner one.
 
     Attributes:
         pressed: Whether a retry was asked for within the last `window`. Only then do calls pay in: what they would have

@@ -160,7 +160,7 @@ def llm(
     limit: int = 16,
     sync: Sync = None,
 ) -> Pipeline:
-    """Calls of a language model: long limits, patient retries, the quota in requests and tokens, breaker, places.
+    """Calls of a language model: long limits, patient retries, breaker, places, the quota in requests and tokens.
 
     What an answer costs is known when it is there. So a call is let in for nothing as long as there is no debt, and
     you `charge` what the answer says it was; the next one waits until that is paid off::
@@ -212,7 +212,6 @@ def llm(
             max_wait=max_wait,
             budget=RetryBudget(0.1, minimum_per_second=0.5, name=name),
         ),
-        *_limiters(requests=requests, tokens=tokens),
         CircuitBreaker(
             name,
             trip=(5, FailureRate(0.5, seconds=60)),
@@ -222,6 +221,8 @@ def llm(
             probe_lease=2 * each,
         ),
         Bulkhead(limit, max_wait=None, queue=10 * limit, name=name),
+        # Inside the places: whoever waits for one must not have passed the quota before it was charged.
+        *_limiters(requests=requests, tokens=tokens),
         timeout(each, sync=sync, name=f"{name} attempt"),
         name=name,
     )
