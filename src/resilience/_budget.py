@@ -37,7 +37,7 @@ class RetryBudget:
     the start. In the time `t` since then, with `c` calls, at most `ratio * c + minimum_per_second * (t + window)`
     retries are made.
 
-    Each `retry` has one of its own unless one is passed: `retry(on=..., budget=shared)`. Where two layers of one pipeline
+    Each `retry` has one of its own unless one is passed: `retry(on=..., budget=shared)`. Where two layers of a pipeline
     share it (a retry, and a hedge inside), each pays in for the calls that it sees: `c` counts an attempt of the outer
     one as a call of the inner one.
 
