@@ -45,7 +45,8 @@ class Meter(Gcra[Waiter]):
             now = clock.now()
             again = self.look(place, now)
             waits, mixed = place.stage is Stage.WAITS, self.mixed
-        self._wake(place)
+        if self._wake(place):
+            return self.has(place)  # who was before it is gone
         if not waits:
             return None
         return max(0.0, min(again - now, GRACE) if mixed else again - now)
@@ -101,14 +102,16 @@ class Meter(Gcra[Waiter]):
         self._homes.clear()
         self._tend()
 
-    def _wake(self, awake: Place[Waiter] | None = None) -> None:
-        """Wake whom the machine names; one whose event loop is closed leaves, and the next is named."""
+    def _wake(self, awake: Place[Waiter] | None = None) -> bool:
+        """Wake whom the machine names; one whose event loop is closed leaves, and the next is named: whether any did."""
+        left = False
         while True:
             with self.lock:
                 named = self.call(clock.now()) if self.queue or self.dismissed else []
             lost = [place for place in named if place is not awake and not place.waiter.wake()]
             if not lost:
-                return
+                return left
+            left = True
             with self.lock:
                 for place in lost:
                     self.leave(place)

@@ -373,6 +373,29 @@ def test_a_closed_loop_that_stands_first_does_not_hold_up_the_others() -> None:
         assert limiter.stats.waiting == 0
 
 
+@pytest.mark.law(96)
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_loop_that_is_closed_while_its_caller_stands_first_holds_up_nobody(behind: bool) -> None:
+    limiter = RateLimiter(1, max_wait=None)
+    with sandbox(autojump=not behind) as time:
+        limiter.admit()
+        loop = asyncio.new_event_loop()
+        gone = loop.create_task(limiter.aadmit())
+        loop.run_until_complete(asyncio.sleep(0))
+        assert limiter.stats.waiting == 1
+        if behind:  # already in line when the loop is closed
+            with beside(lambda: limiter.admit().succeed()):
+                until(lambda: limiter.stats.waiting == 2)
+                loop.close()
+                time.advance(1.0)
+        else:
+            loop.close()
+            limiter.admit().succeed()
+        assert time.elapsed == pytest.approx(1.0)
+        assert limiter.stats.waiting == 0
+        gone._log_destroy_pending = False  # it is what this is about
+
+
 @pytest.mark.law(27, 96)
 def test_one_that_was_passed_over_gets_its_old_turn_when_it_comes() -> None:
     limiter = RateLimiter(1, max_wait=None)

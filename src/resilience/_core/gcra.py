@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from itertools import count
+from itertools import count, islice
 from math import inf, nextafter
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -193,7 +193,7 @@ class Gcra(Generic[W]):
             self._return(place)
         self._pass_over(now, place)
         if place.stage is not Stage.WAITS or self._first() is not place:
-            return place.ends
+            return min(place.ends, self._look_after_the_first(place, now))
         due = self._due(place.cost)
         if due <= now + TICK:
             self._drop(place, Stage.TAKEN)
@@ -294,6 +294,17 @@ class Gcra(Generic[W]):
         self._recall()
         self._enqueue(place)
         self.queue = OrderedDict(sorted(self.queue.items()))
+
+    def _look_after_the_first(self, place: Place[W], now: float) -> float:
+        """The next in line has the first woken when that is due: its event loop may be closed, and nobody else look."""
+        first, second = (*islice(self.queue.values(), 2), None, None)[:2]
+        if first is None or second is not place or not self.mixed:
+            return inf
+        due = self._due(first.cost)
+        if due > now + TICK:
+            return due
+        first.called = inf
+        return inf
 
     def _recall(self) -> None:
         """The first is to look again: what it waits for may be due earlier, or it is not the first any more."""
