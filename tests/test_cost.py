@@ -52,10 +52,10 @@ RECORDED: dict[str, tuple[int, int, int, int]] = {
     "bulkhead": (70, 76, 58, 61),
     "limiter": (120, 126, 110, 113),
     "fallback": (41, 47, 30, 33),
-    "cache": (192, 223, 181, 209),
+    "cache": (195, 205, 184, 191),
     "keyed": (102, 104, 102, 104),
-    "adaptive bulkhead": (218, 227, 196, 199),
-    "throttle": (171, 170, 159, 155),
+    "adaptive bulkhead": (189, 195, 177, 180),
+    "throttle": (157, 156, 145, 141),
     "chaos": (49, 55, 39, 42),
     "timeout": (173, 199, 161, 184),
     "hedge": (0, 484, 0, 464),  # in plain code it runs in threads, and they come as they come

@@ -1,7 +1,8 @@
 """`AdaptiveBulkhead`: a bulkhead that finds out by itself how many calls at once its service is worth.
 
 It is a `Bulkhead` whose limit somebody moves: `_core.adaptive`, which is told of every call how long it took and
-whether it was answered. Here is what counts as an answer, and the lock around the telling.
+whether it was answered. Here is what counts as an answer, and the lock around the telling. The two shells are those of
+a bulkhead with the telling in them: one layer, and not two.
 """
 
 import threading
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _checks
+from ._ambient import ambient, seconds_left
 from ._bulkhead import Bulkhead, BulkheadStats
 from ._clock import clock
 from ._core.adaptive import Finder
@@ -96,35 +98,57 @@ class AdaptiveBulkhead(Bulkhead):
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a plain function; most users want the decorator."""
-        answered, failed = self._answered, self._failed
+        bulkhead, take, deadline, note, ended = self, self._take, ambient.get, self._note, self._ended
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            pool, began = self.pool, clock.now()
+            pool = bulkhead.pool
             try:
+                place = None if pool.contended or (deadline() and seconds_left() == 0.0) else pool.free.pop()
+            except IndexError:
+                place = None
+            if place is None:
+                take(pool)
+            began = None
+            try:  # from here on, so that an interrupt at the clock loses no place
+                began = clock.now()
                 result = fn(*args, **kwargs)
+                note(pool, began)
             except BaseException as error:
-                failed(pool, began, error)
+                ended(pool, began, error)
                 raise
-            answered(pool, began)
+            pool.free.append(True)
+            if pool.contended:
+                pool.settle()
             return result
 
-        return super().bind(call)
+        return call
 
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function; most users want the decorator."""
-        answered, failed = self._answered, self._failed
+        bulkhead, take, deadline, note, ended = self, self._atake, ambient.get, self._note, self._ended
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            pool, began = self.pool, clock.now()
+            pool = bulkhead.pool
             try:
+                place = None if pool.contended or (deadline() and seconds_left() == 0.0) else pool.free.pop()
+            except IndexError:
+                place = None
+            if place is None:
+                await take(pool)
+            began = None
+            try:  # from here on, so that an interrupt at the clock loses no place
+                began = clock.now()
                 result = await fn(*args, **kwargs)
+                note(pool, began)
             except BaseException as error:
-                failed(pool, began, error)
+                ended(pool, began, error)
                 raise
-            answered(pool, began)
+            pool.free.append(True)
+            if pool.contended:
+                pool.settle()
             return result
 
-        return super().abind(call)
+        return call
 
     def admit(self) -> Lease:
         """Take a place for a call that you make yourself; say on the lease how it ended.
@@ -176,18 +200,26 @@ class AdaptiveBulkhead(Bulkhead):
             finder.adopt(limit)
         super().resize(limit)
 
-    def _answered(self, pool: Pool, began: float) -> None:
-        self._note(pool, began, good=True)
+    def _ended(self, pool: Pool, began: float | None, error: BaseException) -> None:
+        """Take note of a call that began and raised, and give its place back even if judging it raises."""
+        try:
+            if began is not None:
+                self._failed(pool, began, error)
+        finally:
+            pool.end(error)
 
     def _failed(self, pool: Pool, began: float, error: BaseException) -> None:
         """Take note of a call that raised, if that says something. If judging it raises, the call ends with that."""
         if judged(error, self._on, self._ignore) is Outcome.FAILURE:
             self._note(pool, began, good=False)
 
-    def _note(self, pool: Pool, began: float, *, good: bool) -> None:
+    def _note(self, pool: Pool, began: float, *, good: bool = True) -> None:
         (lock, finder), now = self._finding, clock.now()
-        with lock:
-            limit = finder.note(now - began, now, good=good, in_use=pool.in_use)
+        lock.acquire()  # not `with`, which takes twice as long
+        try:
+            limit = finder.note(now - began, now, pool.in_use, good=good)
+        finally:
+            lock.release()
         if limit is not None and limit != pool.limit and pool is self.pool:
             pool.resize(limit)
 

@@ -15,6 +15,7 @@ The two times are those of RFC 5861, for any function. An exception is never kep
 
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from . import _checks, _live, _totals
@@ -28,6 +29,7 @@ from ._keys import Arguments, Keys, Named
 from ._metrics import ERROR_TYPE, OUTCOME, POLICY_NAME, Instrument, Reading, declare
 from ._policy import Shared
 from ._refreshing import Refresher
+from ._results import COROUTINE
 from ._store import AsyncStore, Entry, MemoryStore, Store, checked_store
 from ._telemetry import Waiting
 from ._traits import Role, Traits
@@ -90,17 +92,8 @@ class Cache(Shared):
     """
 
     __slots__ = (
-        "_if_error",
-        "_keep",
-        "_keys",
-        "_maxsize",
-        "_refresher",
-        "_store",
-        "_totals",
-        "_ttl",
-        "_while",
-        "shelf",
-    )
+        "_if_error", "_keep", "_keys", "_maxsize", "_refresher", "_store", "_totals", "_ttl", "_while", "shelf",
+    )  # fmt: skip
 
     kind = "cache"
 
@@ -138,41 +131,47 @@ class Cache(Shared):
         if self.shelf.slow:
             raise TypeError(f"{self!r} has an asynchronous store, and so guards coroutine functions only")
         find, key, spared = self._find, self._keys.of(guarded_function(fn)), self._spared
+        ways = self._fetch, self._refresher.in_thread
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            entry, lead = find(fn, key(args, kwargs), args, kwargs)
-            if lead is None:
-                result = entry.value
+            found = find(ways, fn, key(args, kwargs), args, kwargs)
+            if type(found) is not Lead:
+                result = found.value
             else:
                 try:
                     result = fn(*args, **kwargs)
                 except BaseException as error:
-                    if not spared(lead, error):
+                    stale = spared(found, error)
+                    if stale is None:
                         raise
-                    result = lead.stale.value
+                    result = stale.value
                 else:
-                    lead.arrived(result)
+                    found.arrived(result)
             return result
 
         return call
 
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function; most users want the decorator."""
-        find, key, spared = self._afind, self._keys.of(guarded_function(fn)), self._spared
+        find, key, spared = self._find, self._keys.of(guarded_function(fn)), self._spared
+        ways = self._afetch, self._refresher.in_task
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            entry, lead = await find(fn, key(args, kwargs), args, kwargs)
-            if lead is None:
-                result = entry.value
+            found = find(ways, fn, key(args, kwargs), args, kwargs)
+            if type(found) is COROUTINE:  # a hit in memory is there at once
+                found = await found
+            if type(found) is not Lead:
+                result = found.value
             else:
                 try:
                     result = await fn(*args, **kwargs)
                 except BaseException as error:
-                    if not spared(lead, error):
+                    stale = spared(found, error)
+                    if stale is None:
                         raise
-                    result = lead.stale.value
+                    result = stale.value
                 else:
-                    await lead.aarrived(result)
+                    await found.aarrived(result)
             return result
 
         return call
@@ -242,38 +241,40 @@ class Cache(Shared):
         self.shelf.forget_all()
         await self.shelf.aask("clear")
 
-    def _find(self, fn: Callable[..., Any], key: Hashable, args: Arguments, kwargs: Named) -> "_Found":
-        """A value for the call, or leave to fetch it."""
+    def _find(self, ways: "_Ways", fn: Callable[..., Any], key: Hashable, args: Arguments, kwargs: Named) -> "_Found":
+        """A value for the call, or leave to fetch it; for a task perhaps a coroutine that returns either."""
         shelf = self.shelf
+        if shelf.slow:
+            return self._await(shelf, key, ways, fn, args, kwargs)
         entry: Any
         try:  # `shelf.ask("get", key)`, written out for speed
             entry = shelf.store.get(key)
         except Exception as error:  # noqa: BLE001 - it is the user's
             entry = None
             shelf.failed("get", error)
-        if entry is not None:
-            age = clock.now() - entry.since
-            if age < self._ttl:
-                self._totals.add("hit")
-                return entry, None
-            if age < self._ttl + self._while:
-                self._refresher.in_thread(shelf, key, lambda: fn(*args, **kwargs))
-                return self._served(entry, None), None
-        return self._fetch(shelf, key, entry)
+        if entry is not None and clock.now() - entry.since < self._ttl:  # the first of what `_weigh` weighs
+            self._totals.add("hit")
+            return entry
+        return self._weigh(shelf, key, entry, ways, fn, args, kwargs)
 
-    async def _afind(self, fn: Callable[..., Any], key: Hashable, args: Arguments, kwargs: Named) -> "_Found":
-        """The async twin of `_find`."""
-        shelf = self.shelf
-        entry = await shelf.aask("get", key)
+    async def _await(self, shelf: Shelf, key: Hashable, *call: Any) -> "_Found":
+        """What `_find` finds in an asynchronous store."""
+        found = self._weigh(shelf, key, await shelf.aask("get", key), *call)
+        return await found if type(found) is COROUTINE else found
+
+    def _weigh(
+        self, shelf: Shelf, key: Hashable, entry: Any, ways: "_Ways", fn: Callable[..., Any], args: Any, kwargs: Named
+    ) -> "_Found":
+        """What becomes of a call for which this is in the store."""
         if entry is not None:
             age = clock.now() - entry.since
             if age < self._ttl:
                 self._totals.add("hit")
-                return entry, None
+                return entry
             if age < self._ttl + self._while:
-                self._refresher.in_task(shelf, key, lambda: fn(*args, **kwargs))
-                return self._served(entry, None), None
-        return await self._afetch(shelf, key, entry)
+                ways[1](shelf, key, partial(fn, *args, **kwargs))
+                return self._served(entry, None)
+        return ways[0](shelf, key, entry)
 
     def _fetch(self, shelf: Shelf, key: Hashable, entry: Entry | None) -> "_Found":
         """Lead, or follow who does."""
@@ -289,7 +290,7 @@ class Cache(Shared):
                 shelf.leave(flight, follower)
                 raise
             if flight.landed:
-                return self._followed(flight, entry), None
+                return self._followed(flight, entry)
         return self._led(shelf, flight, entry)
 
     async def _afetch(self, shelf: Shelf, key: Hashable, entry: Entry | None) -> "_Found":
@@ -305,12 +306,12 @@ class Cache(Shared):
                 shelf.leave(flight, follower)
                 raise
             if flight.landed:
-                return self._followed(flight, entry), None
+                return self._followed(flight, entry)
         return self._led(shelf, flight, entry)
 
     def _led(self, shelf: Shelf, flight: Flight[Waiter], entry: Entry | None) -> "_Found":
         self._totals.add("miss")
-        return None, Lead(shelf, flight, self._keep, self._spare(entry))
+        return Lead(shelf, flight, self._keep, self._spare(entry))
 
     def _followed(self, flight: Flight[Waiter], entry: Entry | None) -> Entry:
         """What the leader has brought; where that is an error, the old value, if it is good enough."""
@@ -329,18 +330,16 @@ class Cache(Shared):
         emit(ServedStale(self.label, clock.now() - entry.since, error))
         return entry
 
-    def _spared(self, lead: Lead, error: BaseException) -> bool:
-        """The function has raised: whether the old value will do."""
+    def _spared(self, lead: Lead, error: BaseException) -> Entry | None:
+        """The function has raised: the old value, if it will do."""
         if not isinstance(error, Exception):
             lead.gone()
-            return False
+            return None
         if isinstance(error, OutOfTime):  # the leader's own time: another may have more
             lead.gone()
         else:
             lead.failed(error)
-        if lead.stale is not None:
-            self._served(lead.stale, error)
-        return lead.stale is not None
+        return None if lead.stale is None else self._served(lead.stale, error)
 
     def _refuse_slow(self, verb: str) -> None:
         if self.shelf.slow:
@@ -363,7 +362,8 @@ class Cache(Shared):
         self.shelf.disown()
 
 
-_Found = tuple[Any, Any]  # an entry and no lead, or a lead alone; see `_find`
+_Found = Any  # an entry, or a `Lead`; or a coroutine that returns either: see `_find`
+_Ways = tuple[Callable[..., Any], Callable[..., None]]  # how to fetch, and how to do so in the background
 
 
 def _readings() -> list[Reading]:

@@ -112,36 +112,48 @@ class AdaptiveThrottle(Shared):
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a plain function; most users want the decorator."""
-        enter, failed, judge, returned = self._enter, self._failed, self._judge, self._returned
+        throttle, label, deadline, refuse = self, self.label, ambient.get, self._refuse
+        failed, judge, returned = self._failed, self._judge, self._returned
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            entry = enter()
+            if deadline() is not None:
+                require_time(label)
+            gauge, level = throttle.gauge, level_now()
+            part = gauge.ask(level)
+            if part is None:
+                refuse(gauge, level)
             try:
                 result = fn(*args, **kwargs)
                 if type(result) not in values:
                     refuse_coroutine(result)
             except BaseException as error:
-                failed(entry, error)
+                failed((gauge, part, level), error)
                 raise
             if judge is not None:
-                returned(entry, result)
+                returned((gauge, part, level), result)
             return result
 
         return call
 
     def abind(self, fn: Callable[..., Awaitable[Any]], /) -> Callable[..., Awaitable[Any]]:
         """Wrap a coroutine function; most users want the decorator."""
-        enter, failed, judge, returned = self._enter, self._failed, self._judge, self._returned
+        throttle, label, deadline, refuse = self, self.label, ambient.get, self._refuse
+        failed, judge, returned = self._failed, self._judge, self._returned
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            entry = enter()
+            if deadline() is not None:
+                require_time(label)
+            gauge, level = throttle.gauge, level_now()
+            part = gauge.ask(level)
+            if part is None:
+                refuse(gauge, level)
             try:
                 result = await fn(*args, **kwargs)
             except BaseException as error:
-                failed(entry, error)
+                failed((gauge, part, level), error)
                 raise
             if judge is not None:
-                returned(entry, result)
+                returned((gauge, part, level), result)
             return result
 
         return call
@@ -266,10 +278,10 @@ class _Gauge:
 
     def ask(self, level: int) -> Part | None:
         """Count a call; `None`: it is refused."""
-        lock, roll = self._lock, clock.random()
+        lock = self._lock
         lock.acquire()  # not `with`, which takes twice as long
         try:
-            return self._counts.ask(level, roll, clock.now())
+            return self._counts.ask(level, clock.random, clock.now())
         finally:
             lock.release()
 

@@ -272,3 +272,19 @@ def test_failures_are_no_answers_so_a_service_that_fails_for_load_gets_less(back
     with sandbox():
         anyio.run(scene, backend=backend)
         assert 10 <= bulkhead.limit <= 40
+
+
+@pytest.mark.law(25)
+@pytest.mark.parametrize("at", ["now", "note"])
+def test_an_interrupt_while_a_call_is_timed_or_told_loses_no_place(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> float:
+        raise KeyboardInterrupt
+
+    bulkhead = AdaptiveBulkhead(initial=1)
+    guarded = bulkhead(lambda: None)
+    guarded()
+    monkeypatch.setattr(*((clock, at) if at == "now" else (Finder, at)), interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        guarded()
+    monkeypatch.undo()
+    assert bulkhead.stats.in_use == 0

@@ -81,7 +81,7 @@ class Counting(RuleBasedStateMachine):
     @rule(level=st.integers(0, LEVELS - 1), roll=st.floats(0, 1, exclude_max=True), times=st.integers(1, 5))
     def ask(self, level: int, roll: float, times: int) -> None:
         for _ in range(times):
-            part, row = self.machine.ask(level, roll, self.now), self.model.ask(level, roll, self.now)
+            part, row = self.machine.ask(level, lambda: roll, self.now), self.model.ask(level, roll, self.now)
             assert (part is not None) == row.accepted
             if part is not None:
                 self.open.append((part, row))
@@ -182,7 +182,7 @@ def test_the_least_important_go_first_and_a_part_of_a_priority_can_be_shed(share
     asked, refused = [0] * LEVELS, [0] * LEVELS
     for number in range(4_000):
         level = levels[number % len(levels)]
-        part = machine.ask(level, chance.random(), 0.0)
+        part = machine.ask(level, chance.random, 0.0)
         if number > 2_000:
             asked[level] += 1
             refused[level] += part is None
@@ -236,11 +236,11 @@ def test_what_ends_after_its_window_changes_nothing() -> None:
 @pytest.mark.law(13)
 def test_what_has_left_the_window_refuses_nobody_though_the_newest_part_is_not_full() -> None:
     machine = Throttle(1.0, 10.0, 2, 0.9)
-    for part in [machine.ask(2, 0.99, 0.0) for _ in range(10)]:
+    for part in [machine.ask(2, lambda: 0.99, 0.0) for _ in range(10)]:
         assert part is not None
         machine.fail(part)
-    assert machine.ask(2, 0.99, 9.6) is not None
-    assert machine.ask(2, 0.0, 10.05) is not None, "the ten are too old by now"
+    assert machine.ask(2, lambda: 0.99, 9.6) is not None
+    assert machine.ask(2, lambda: 0.0, 10.05) is not None, "the ten are too old by now"
 
 
 @pytest.mark.law(17)

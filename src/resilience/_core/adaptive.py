@@ -104,14 +104,14 @@ class Finder:
         self._one_way = 0  # rounds in a row; below zero: downwards
         self._begin(now)
 
-    def note(self, seconds: float, now: float, *, good: bool, in_use: int) -> int | None:
+    def note(self, seconds: float, now: float, in_use: int, *, good: bool = True) -> int | None:
         """One call has ended.
 
         Args:
             seconds: How long it took.
             now: The time.
-            good: Whether it was answered.
             in_use: How many calls were under way, itself included.
+            good: Whether it was answered.
 
         Returns:
             The limit, if a round has ended by it.
@@ -124,8 +124,8 @@ class Finder:
         self._answers += good
         self._full += full
         took = now - self._since
-        enough = self._ended >= max(LEAST, PER_PLACE * self.limit) or (took >= LONGEST and self._ended >= FEW)
-        if not enough or took <= 0.0:
+        few = self._ended < LEAST or self._ended < PER_PLACE * self.limit
+        if (few and (took < LONGEST or self._ended < FEW)) or took <= 0.0:
             return None
         if self._busy > 0.0 and self._full >= MOSTLY * self._ended:
             self._judge(took)

@@ -20,6 +20,7 @@ So the rate is the same whatever the mix, the least important go first, and a pa
 """
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
 
 LEVELS = 5
@@ -70,12 +71,12 @@ class Throttle:
         self._total = 0
         self.accepted: int = 0
 
-    def ask(self, level: int, roll: float, now: float) -> Part | None:
+    def ask(self, level: int, roll: Callable[[], float], now: float) -> Part | None:
         """Count one call that is asked for; `None`: it is refused.
 
         Args:
             level: Its priority, 0 the lowest.
-            roll: A random number from 0 to 1: its place within its priority.
+            roll: Gives a random number from 0 to 1, its place within its priority: asked only where that matters.
             now: The time.
         """
         if now >= self._turns:
@@ -85,7 +86,7 @@ class Throttle:
         self._asked[level] += 1
         self._total = asked + 1
         # The usual case is told by one comparison: nothing is to be refused.
-        if asked > self._k * self.accepted and self._place(level, roll) < self._share(asked):
+        if asked > self._k * self.accepted and self._place(level, roll()) < self._share(asked):
             return None
         part.accepted += 1
         self.accepted += 1
