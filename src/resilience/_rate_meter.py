@@ -103,7 +103,7 @@ class Meter(Gcra[Waiter]):
         self._tend()
 
     def _wake(self, awake: Place[Waiter] | None = None) -> bool:
-        """Wake whom the machine names; one whose event loop is closed leaves, and the next is named: whether any did."""
+        """Wake whom the machine names. One whose loop is closed leaves, and the next is named: whether any has left."""
         left = False
         while True:
             with self.lock:
