@@ -246,20 +246,20 @@ class Cache(Shared):
         shelf = self.shelf
         if shelf.slow:
             return self._await(shelf, key, ways, fn, args, kwargs)
-        entry: Any
         try:  # `shelf.ask("get", key)`, written out for speed
-            entry = shelf.store.get(key)
+            entry: Any = shelf.store.get(key)
+            fresh = entry is not None and clock.now() - entry.since < self._ttl  # the first of what `_weigh` weighs
         except Exception as error:  # noqa: BLE001 - it is the user's
-            entry = None
+            entry = fresh = None
             shelf.failed("get", error)
-        if entry is not None and clock.now() - entry.since < self._ttl:  # the first of what `_weigh` weighs
+        if fresh:
             self._totals.add("hit")
             return entry
         return self._weigh(shelf, key, entry, ways, fn, args, kwargs)
 
     async def _await(self, shelf: Shelf, key: Hashable, *call: Any) -> "_Found":
         """What `_find` finds in an asynchronous store."""
-        found = self._weigh(shelf, key, await shelf.aask("get", key), *call)
+        found = self._weigh(shelf, key, await shelf.alook_up(key), *call)
         return await found if type(found) is COROUTINE else found
 
     def _weigh(

@@ -76,6 +76,14 @@ class Shelf:
             self.failed(verb, error)
             return None
 
+    async def alook_up(self, key: Hashable) -> Entry | None:
+        """What an asynchronous store keeps under a key."""
+        entry: object = await self.aask("get", key)
+        if isinstance(entry, Entry | None):
+            return entry
+        self.failed("get", TypeError(f"get must return an Entry or None, got {entry!r}"))
+        return None
+
     def failed(self, verb: str, error: Exception) -> None:
         """Tell that the store has failed."""
         emit(StoreFailed(self._label, verb, error))
@@ -209,7 +217,7 @@ class Lead:
         except BaseException:
             self.gone()
             raise
-        lasts = type(value) in values
+        lasts = type(value) in values and not hasattr(type(value), "__next__")  # an iterator is used up by the first
         if not lasts:
             self.gone()
         return lasts

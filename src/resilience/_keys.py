@@ -17,8 +17,8 @@ Arguments = tuple[Any, ...]
 Named = dict[str, Any]
 KeyOf = Callable[[Arguments, Named], Hashable]
 
-_CONTAINERS = frozenset({tuple, frozenset})
-"""Hashable things whose parts may be equal and of other types."""
+_WHOLE = frozenset({type(None), bool, int, float, complex, str, bytes})
+"""Hashable things without parts: parts may be equal and of other types."""
 
 
 class Owner(weakref.ref[Any]):
@@ -183,7 +183,7 @@ def _by_all(signature: inspect.Signature, fn: Callable[..., Any], policy: str, a
         if owned:
             args = (_owner(args[0], fn, policy), *args[1:])
         kinds = tuple(map(type, args))
-        found = (about, args, kinds) if _CONTAINERS.isdisjoint(kinds) else (about, *map(_typed, args))
+        found = (about, args, kinds) if _WHOLE.issuperset(kinds) else (about, *map(_typed, args))
         try:
             hash(found)
         except TypeError:
@@ -205,6 +205,8 @@ def _typed(value: Any) -> Hashable:
         return kind, tuple(map(_typed, value))
     if kind is frozenset:
         return kind, frozenset(map(_typed, value))
+    if isinstance(value, tuple):  # one with names, and perhaps with an equality of its own
+        return kind, value, tuple(map(_typed, value))
     return kind, value
 
 

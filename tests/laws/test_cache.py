@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import pytest
@@ -507,6 +507,46 @@ def test_so_are_those_of_a_single_argument(first: Any, second: Any) -> None:
     assert (fetch(first) is fetch(second)) == (shape(first) == shape(second))
 
 
+class Point(NamedTuple):
+    """A tuple with names."""
+
+    x: float
+    y: float = 0
+
+
+class Line(NamedTuple):
+    """Tuples in a tuple."""
+
+    ends: tuple[Point, ...]
+
+
+@pytest.mark.law(80)
+def test_so_are_those_of_tuples_with_names() -> None:
+    @Cache(60)
+    def fetch(value: Any, name: str = "") -> object:
+        return object()
+
+    @Cache(60)
+    def fetch_one(value: Any) -> object:
+        return object()
+
+    for ask in (fetch, fetch_one):
+        alike = [Point(1), Point(1.0), Point(True), (1, 0), Line((Point(1),)), Line((Point(1.0),))]
+        assert len({ask(one) for one in alike}) == len(alike)
+        assert ask(Point(1)) is ask(Point(1))
+
+
+@pytest.mark.law(62)
+@pytest.mark.parametrize(
+    "make",
+    [lambda: iter([1, 2]), lambda: map(str, (1, 2)), lambda: zip("ab", "cd", strict=True)],
+    ids=["iter", "map", "zip"],
+)
+def test_what_the_first_caller_uses_up_is_not_kept(make: Any) -> None:
+    fetch = Cache(60)(lambda: make())
+    assert [len(list(fetch())) for _ in range(2)] == [2, 2]
+
+
 @pytest.mark.law(80)
 @given(
     a=st.integers(0, 1), b=st.integers(0, 1), c=st.integers(0, 1),
@@ -684,6 +724,28 @@ def test_a_store_s_failure_breaks_no_call(broken: set[str]) -> None:
         assert cache.stats.hits == (0 if broken & {"get", "put"} else 1)
     assert {event.verb for event in events if isinstance(event, StoreFailed)} == broken
     assert len(cache.shelf) == 0
+
+
+@pytest.mark.law(64)
+@every_backend
+def test_a_store_that_gives_what_is_no_entry_has_failed(backend: str) -> None:
+    class Garbled(Broken):
+        def get(self, key: Any, /) -> Any:
+            return "no entry"
+
+    class SlowGarbled(Slow):
+        async def get(self, key: Any, /) -> Any:
+            return "no entry"
+
+    async def fetch() -> str:
+        return "fetched"
+
+    events: list[Any] = []
+    with listen(events.append):
+        assert Cache(60, store=Garbled(set())).call(lambda: "fetched") == "fetched"
+        for store in (Garbled(set()), SlowGarbled(set())):
+            assert anyio.run(Cache(60, store=store).acall, fetch, backend=backend) == "fetched"
+    assert [event.verb for event in events if isinstance(event, StoreFailed)] == ["get"] * 3
 
 
 @pytest.mark.law(64)
