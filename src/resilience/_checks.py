@@ -55,7 +55,7 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {value!r} ({type(value).__name__})")
     if not value:
-        raise ValueError(f"{name} must not be empty; leave it out for a policy without a name")
+        raise ValueError(f"{name} must not be empty, got {value!r}")
     return value
 
 
@@ -89,7 +89,7 @@ def _within(
     name: str, value: float, given: object, above: float | None, least: float | None, most: float | None
 ) -> float:
     if not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {given!r}; where no limit is meant, None says so")
+        raise ValueError(f"{name} must be a finite number, got {given!r}")
     if above is not None and value <= above:
         raise ValueError(f"{name} must be greater than {above:g}, got {given!r}")
     if least is not None and value < least:
