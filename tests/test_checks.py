@@ -42,6 +42,8 @@ def test_a_number_is_finite(value: float) -> None:
     for check in _checks.number, _checks.seconds:
         with pytest.raises(ValueError, match=f"^n must be a finite number, got {value!r}$"):  # None may be none either
             check("n", value)
+        with pytest.raises(ValueError, match="None says so"):
+            check("max_wait", value)
 
 
 def test_bounds() -> None:
