@@ -19,6 +19,7 @@ from resilience import (
     Bulkhead,
     CircuitBreaker,
     FailureRate,
+    Keyed,
     Pipeline,
     RateLimiter,
     TimedOut,
@@ -282,6 +283,17 @@ def test_a_pipeline_that_asks_for_arguments_cannot_be_replayed() -> None:
         backtest([call(0), call(1)], [], RateLimiter(5, cost=lambda order: order.weight))
 
 
+@pytest.mark.parametrize("key", ["tenant", lambda tenant: tenant])
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_needs_a_key_cannot_be_replayed(key: Any, deep: bool) -> None:
+    by_key = Keyed(lambda _: CircuitBreaker(), key=key)
+    with pytest.raises(
+        NoReplay, match=r"raised \w+ of its own when .* leave out of the pipeline .*: a key, "
+    ) as caught:
+        backtest([call(0)], [], Pipeline(retry(on=OSError), Keyed(lambda _: by_key, key=lambda: 0) if deep else by_key))
+    assert "_Replay" not in str(caught.value)
+
+
 def test_traffic_that_never_reached_the_function_says_nothing() -> None:
     with pytest.raises(NoReplay, match="no recorded call has reached the function"):
         backtest([call(0, 0.0, "rejected")], [], Pipeline())
@@ -370,7 +382,11 @@ def test_every_call_is_counted_once_on_each_side(pairs: Sequence[tuple[Ended, En
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    names = SimpleNamespace(payments=Pipeline(CircuitBreaker(trip=2, cooldown=10, jitter=0), name="payments"), number=7)
+    names = SimpleNamespace(
+        payments=Pipeline(CircuitBreaker(trip=2, cooldown=10, jitter=0), name="payments"),
+        by_tenant=Keyed(lambda tenant: CircuitBreaker(), key="tenant"),
+        number=7,
+    )
     monkeypatch.setitem(sys.modules, "shop_of_a_test", shop(clients=names, **vars(names)))
     return names
 
@@ -479,7 +495,10 @@ def test_programs_are_told_the_same(app: SimpleNamespace, traffic: Path, run: Ca
         (["{traffic}", "no_such_module:x", "--policy", "search"], "importing 'no_such_module' raised ModuleNotFound"),
         (["{traffic}", "shop_of_a_test:payments"], "several pipelines are recorded in"),
         (["{traffic}", "shop_of_a_test:payments", "--policy", "x"], "there are payments (60 calls), search (1 call)"),
-        (["{traffic}", "shop_of_a_test:payments", "--seed", "x"], "invalid int value: 'x'"),
+        (["{traffic}", "shop_of_a_test:payments", "--seed", "x"], "'x' is no seed: give a whole number, at least 0"),
+        (["{traffic}", "shop_of_a_test:payments", "--seed=-1"], "'-1' is no seed: give a whole number, at least 0"),
+        ([".", "shop_of_a_test:payments"], "is a folder; give the file that resilience.record has written"),
+        (["{traffic}", "shop_of_a_test:by_tenant", "--policy", "search"], "A recording has no arguments"),
         (["{traffic}"], "the following arguments are required: MODULE:NAME"),
     ],
 )
@@ -494,9 +513,49 @@ def test_what_makes_no_sense_is_told_in_a_line(
 
 def test_lines_that_cannot_be_read_are_counted(app: SimpleNamespace, traffic: Path, run: Callable[..., Ran]) -> None:
     traffic.write_bytes(traffic.read_bytes() + b'{"line":"call","at":')
+    told = run(traffic, "shop_of_a_test:payments", "--policy", "payments").out
+    assert "note: 1 line of the recording is damaged, and was left out: line 63\n" in told
+
+
+_CALL: dict[str, Any] = {"line": "call", "at": BEGAN, "policy": "payments", "took": 1.0, "outcome": "success"}
+_ATTEMPT = {"at": BEGAN, "took": 1.0, "outcome": "running"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {**_CALL, "at": 1e300},
+        {**_CALL, "at": -1.0},
+        {**_CALL, "took": -0.1},
+        {**_CALL, "took": 1e300},
+        {**_CALL, "outcome": "exploded"},
+        {**_CALL, "outcome": "running"},
+        {**_CALL, "attempts": [_ATTEMPT, {**_ATTEMPT, "at": 1e300}]},
+        {**_CALL, "attempts": [_ATTEMPT, {**_ATTEMPT, "took": -1}]},
+        {**_CALL, "attempts": [_ATTEMPT, {**_ATTEMPT, "outcome": ""}]},
+        {"line": "state", "at": 1e300, "policy": "payments", "breaker": "b", "state": "open"},
+    ],
+    ids=lambda line: json.dumps(line)[16:],
+)
+def test_a_line_that_makes_no_sense_is_damaged(
+    app: SimpleNamespace, traffic: Path, run: Callable[..., Ran], line: dict[str, Any]
+) -> None:
+    sound = traffic.read_text().splitlines()
+    traffic.write_text("\n".join([*sound[:3], json.dumps(line), *sound[3:], json.dumps(line)]))
+    ran = run(traffic, "shop_of_a_test:payments", "--policy", "payments")
+    assert (ran.code, ran.err) == (0, "")
+    note = "note: 2 lines of the recording are damaged, and were left out: lines 4, 64"
+    assert ran.out.splitlines() == [*TOLD, note]
+
+
+def test_few_of_many_damaged_lines_are_told_one_by_one(
+    app: SimpleNamespace, traffic: Path, run: Callable[..., Ran]
+) -> None:
+    traffic.write_text("{}\n".join(traffic.read_text().splitlines(keepends=True)))
+    told = run(traffic, "shop_of_a_test:payments", "--policy", "payments").out
     assert (
-        "note: 1 line of the recording could not be read"
-        in run(traffic, "shop_of_a_test:payments", "--policy", "payments").out
+        "note: 61 lines of the recording are damaged, and were left out: lines 2, 4, 6, 8, 10, 12, 14, 16, and 53 more"
+        in told
     )
 
 

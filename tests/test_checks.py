@@ -38,7 +38,12 @@ def test_what_is_no_number(value: object) -> None:
 @pytest.mark.parametrize("value", ENDLESS)
 def test_a_number_is_finite(value: float) -> None:
     refused(_checks.number, value, ValueError, "finite")
-    refused(_checks.seconds, value, ValueError, "None says so")
+    refused(_checks.seconds, value, ValueError, "finite")
+    for check in _checks.number, _checks.seconds:
+        with pytest.raises(ValueError, match=f"^n must be a finite number, got {value!r}$"):  # None may be none either
+            check("n", value)
+        with pytest.raises(ValueError, match="None says so"):
+            check("max_wait", value)
 
 
 def test_bounds() -> None:
@@ -82,8 +87,9 @@ def test_zero_seconds_only_where_they_make_sense() -> None:
 
 def test_text_and_flags() -> None:
     refused(_checks.text, 7, TypeError, "must be a string")
-    with pytest.raises(ValueError, match="must not be empty"):
-        _checks.text("name", "")
+    for name in "name", "key", "reason":
+        with pytest.raises(ValueError, match=f"^{name} must not be empty, got ''$"):  # not all may be left out
+            _checks.text(name, "")
     for value in (0, 1, None, "yes"):
         refused(_checks.flag, value, TypeError, "True or False")
     assert _checks.flag("f", value=True) is True

@@ -21,6 +21,7 @@ from resilience import (
     Bulkhead,
     Cache,
     CircuitBreaker,
+    Keyed,
     Pipeline,
     RateLimiter,
     Rejected,
@@ -175,6 +176,37 @@ def test_what_is_unbounded_is_null_for_programs(shop: Shop, run: Run) -> None:
     assert told["function"] == {"calls": None, "seconds": None, "cut": False}
     assert told["name"] is None
     assert "called any number of times\n" in run("explain", SHOP).out
+
+
+TOLD_OF_KEYS = """\
+shop_of_this_test:tenants, outermost first
+  1. timeout: at most 10 s (cancels)
+       called once
+  2. retry: up to 3 calls on OSError
+       called once, within 10 s
+       lets pass BulkheadFull, OutOfTime
+       what the key's policy raises is unknown
+  3. keyed: a policy for each tenant, up to 10,000 of them
+       called up to 3 times, each within 10 s
+  4. bulkhead: at most 9 at once, refuses at once
+       called an unknown number of times (it depends on the key's policy), each within 10 s
+  the function itself
+       called an unknown number of times (it depends on the key's policy), each within 10 s
+worst case:     10 s
+calls per call: unknown: it depends on the key's policy
+may raise:      TimedOut (cut off), OutOfTime (not started), BulkheadFull (not started), whatever the function raises, \
+and more that is unknown: it depends on the key's policy
+"""
+
+
+def test_what_is_made_for_a_key_is_told_to_be_unknown(shop: Shop, run: Run) -> None:
+    by_tenant = Keyed(lambda tenant: retry(on=OSError, attempts=5), key="tenant")
+    shop(tenants=Pipeline(timeout(10), retry(on=OSError), by_tenant, Bulkhead(9)))
+    assert run("explain", SHOP).out == TOLD_OF_KEYS
+    (told,) = run("explain", SHOP, "--json").json
+    assert [layer["opaque"] for layer in told["layers"]] == [False, False, True, False]
+    assert [layer["calls"] for layer in told["layers"]] == [1, 1, 3, None]
+    assert told["function"] == {"calls": None, "seconds": 10, "cut": True}
 
 
 def test_a_limit_that_only_tells_is_told_as_such(shop: Shop, run: Run) -> None:

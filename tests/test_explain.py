@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from resilience import Bulkhead, CircuitBreaker, Pipeline, TimedOut, fallback, retry, timeout
-from resilience._explain import Explanation, explain
+from resilience import Bulkhead, CircuitBreaker, Keyed, Pipeline, TimedOut, fallback, retry, timeout
+from resilience._explain import UNKNOWN, Explanation, explain
 from resilience._traits import Role, Traits
 
 WANTED = (ConnectionError, TimedOut)
@@ -102,6 +102,36 @@ def test_a_policy_of_ones_own_is_told_by_its_repr() -> None:
             return "a policy of mine"
 
     assert "  1. a policy of mine\n" in Pipeline(Mine()).explain()
+
+
+TENANTS = Keyed(
+    lambda tenant: Pipeline(retry(on=OSError, attempts=5), CircuitBreaker(trip=9)), key="tenant", name="explained"
+)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "worst"),
+    [
+        (Pipeline(TENANTS), UNKNOWN),
+        (Pipeline(retry(on=OSError), TENANTS, timeout(2)), UNKNOWN),
+        (Pipeline(TENANTS, Bulkhead(1, max_wait=None)), UNKNOWN),
+        (Pipeline(timeout(3, sync="deadline"), TENANTS), UNKNOWN),
+        (Pipeline(timeout(10), TENANTS), "10 s"),
+        (Pipeline(timeout(10), retry(on=OSError), TENANTS, timeout(2)), "10 s"),
+        (Pipeline(retry(on=WANTED, max_wait=0), timeout(2), TENANTS), "6 s"),
+        (Pipeline(Bulkhead(1, max_wait=None), TENANTS), "unbounded; a timeout around it would bound it"),
+    ],
+)
+def test_what_is_made_for_a_key_is_unknown_and_no_promise_rests_on_it(pipeline: Pipeline, worst: str) -> None:
+    lines = str(pipeline.explain()).splitlines()
+    assert f"worst case:     {worst}" in lines
+    assert f"calls per call: {UNKNOWN}" in lines
+    assert lines[-1].endswith(f"whatever the function raises, and more that is {UNKNOWN}")
+
+
+def test_the_refusals_around_what_is_made_for_a_key_are_known() -> None:
+    raises = str(Pipeline(timeout(10), TENANTS).explain()).splitlines()[-1]
+    assert raises.startswith("may raise:      TimedOut (cut off), OutOfTime (not started), whatever the function")
 
 
 def test_it_shows_itself_as_it_reads() -> None:

@@ -335,9 +335,9 @@ def test_it_goes_on_with_a_file_that_is_there(path: Path, time: VirtualClock) ->
             traffic.around(Pipeline(name="p")).call(seven)
         time.advance(5)
         path.write_bytes(path.read_bytes() + b'{"line":"call","at":17')  # it was killed within a line
-    found, _, unreadable = read(path)
+    found, _, damaged = read(path)
     assert [call.at - found[0].at for call in found] == [0.0, 5.0]
-    assert unreadable == 2
+    assert damaged == [3, 6]
     assert path.read_text().splitlines().count('{"line":"traffic","version":1}') == 2
 
 
@@ -373,10 +373,50 @@ def test_the_file_is_bounded(path: Path, time: VirtualClock, caplog: pytest.LogC
             guarded.call(seven)
             traffic.flush()
     assert 800 < path.stat().st_size <= 1_000
-    kept, _, unreadable = read(path)
-    assert (len(kept) + traffic.stats.lost, traffic.stats.lines, unreadable) == (30, 30, 0)
+    kept, _, damaged = read(path)
+    assert (len(kept) + traffic.stats.lost, traffic.stats.lines, damaged) == (30, 30, [])
     assert caplog.text.count("traffic is lost") == 1
     assert "has reached max_bytes" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file that is open can be moved there")
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
+def test_a_file_that_is_taken_away_is_begun_anew(path: Path, time: VirtualClock, how: str) -> None:
+    """As log rotation does it."""
+    away = path.with_suffix(".1")
+    with record(path) as traffic:
+        guarded = traffic.around(Pipeline(name="p"))
+        guarded.call(seven)
+        traffic.flush()
+        guarded.call(seven)
+        if how == "deleted":
+            path.unlink()
+        else:
+            path.rename(away)
+            if how == "replaced":
+                path.touch()
+        traffic.flush()
+        guarded.call(seven)
+    assert len(calls(path)) == 2
+    assert (traffic.stats.lines, traffic.stats.lost, traffic.stats.size) == (3, 0, path.stat().st_size)
+    if how != "deleted":
+        assert len(calls(away)) == 1
+
+
+def test_a_folder_that_is_taken_away_is_waited_for(path: Path, time: VirtualClock) -> None:
+    (path.parent / "there").mkdir()
+    path = path.parent / "there" / "traffic.jsonl"
+    with record(path) as traffic:
+        guarded = traffic.around(Pipeline(name="p"))
+        for folder in True, False, True:
+            if folder:
+                path.parent.mkdir(exist_ok=True)
+            else:
+                path.unlink()
+                path.parent.rmdir()
+            guarded.call(seven)
+            traffic.flush()
+    assert (len(calls(path)), traffic.stats.lines, traffic.stats.lost) == (1, 3, 1)
 
 
 def test_a_disk_that_is_full_is_no_matter_to_the_call(

@@ -11,7 +11,7 @@ afterwards.
 
 import sys
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -135,7 +135,11 @@ class _Replay:
         self._errors = _Errors()
         self._problem: NoReplay | None = None
         self._stop: Callable[[], object] = _nothing
-        self._call = acompose(self._layers(policy), self._service)
+        layers = self._layers(policy)
+        try:
+            self._call = acompose(layers, _StandIn(self._service))
+        except Exception as error:  # a policy may ask for a parameter as soon as it is given a function
+            raise _needs_more(error) from error
 
     def run(self, seed: int) -> None:
         """Do it."""
@@ -209,11 +213,7 @@ class _Replay:
 
     def _fail(self, error: Exception) -> None:
         """The pipeline asks for what is not there: whatever else is learned would mislead."""
-        self._problem = NoReplay(
-            f"the pipeline raised {type(error).__name__} of its own when it was replayed: {error}. A recording has no "
-            "arguments, results or texts of errors; leave out of the pipeline what asks for them: a key, a cost "
-            "function, a predicate that reads an error's attributes"
-        )
+        self._problem = _needs_more(error)
         self._stop()
 
     async def _service(self) -> object:
@@ -240,6 +240,27 @@ class _Replay:
     def _hear(self, event: Event) -> None:
         if isinstance(event, StateChanged):
             self.turns.append(Turn(self._zero + event.at, self._name, event.policy, event.after))
+
+
+def _needs_more(error: Exception) -> NoReplay:
+    return NoReplay(
+        f"the pipeline raised {type(error).__name__} of its own when it was replayed: {error}. A recording has no "
+        "arguments, results or texts of errors; leave out of the pipeline what asks for them: a key, a cost "
+        "function, a predicate that reads an error's attributes"
+    )
+
+
+class _StandIn:
+    """What stands in for the function, and says so where a policy names what it guards."""
+
+    def __init__(self, serve: Callable[[], Awaitable[object]]) -> None:
+        self._serve = serve
+
+    async def __call__(self) -> object:
+        return await self._serve()
+
+    def __repr__(self) -> str:
+        return "what stands in for the function"
 
 
 class _Answer:

@@ -295,11 +295,16 @@ def _between(low: float, high: float, roll: float) -> float:
 def _rates(rate: object) -> tuple[tuple[float, float], ...]:
     """From which second on which rate is in force."""
     if not isinstance(rate, Mapping):
+        if isinstance(rate, bool) or not isinstance(rate, int | float):
+            raise TypeError(
+                "rate must be a number from 0 to 1, or a mapping of seconds to such numbers, got "
+                f"{rate!r} ({type(rate).__name__})"
+            )
         return ((0.0, _checks.number("rate", rate, least=0.0, most=1.0)),)
     if not rate:
         raise ValueError("rate must not be an empty schedule; a rate that is always the same is a number")
     entries = sorted(
-        (_checks.seconds("rate's seconds", since, zero=True), _checks.number("rate", share, least=0.0, most=1.0))
+        (_checks.seconds("rate's seconds", since, zero=True), _checks.number("each rate", share, least=0.0, most=1.0))
         for since, share in cast("Mapping[object, object]", rate).items()
     )
     if len({since for since, _ in entries}) < len(entries):
@@ -309,7 +314,13 @@ def _rates(rate: object) -> tuple[tuple[float, float], ...]:
 
 def _span(latency: object) -> tuple[float, float]:
     if not isinstance(latency, tuple):
-        seconds = _checks.seconds("latency", latency)
+        try:
+            seconds = _checks.seconds("latency", latency)
+        except TypeError:
+            raise TypeError(
+                "latency must be seconds (a number or a timedelta), or a pair of them, a tuple of the least and the "
+                f"most, got {latency!r} ({type(latency).__name__})"
+            ) from None
         return seconds, seconds
     pair = cast("tuple[object, ...]", latency)
     if len(pair) != 2:  # noqa: PLR2004 - a pair
@@ -329,7 +340,7 @@ def _maker(fault: object, label: str) -> Callable[[], Exception]:
         )
     if isinstance(fault, type):
         return _maker_of(cast("type[Any]", fault), f"injected by {label}")
-    make = _plain("fault", fault)
+    make = _plain("fault", fault, "an exception type or a function that makes an exception")
 
     def made() -> Exception:
         error = make()
@@ -365,9 +376,9 @@ def _answer(result: object) -> Callable[..., Any]:
     return lambda *_, **__: result
 
 
-def _plain(name: str, function: object) -> Callable[..., Any]:
+def _plain(name: str, function: object, allowed: str = "a function") -> Callable[..., Any]:
     if not callable(function):
-        raise TypeError(f"{name} must be a function, got {function!r}")
+        raise TypeError(f"{name} must be {allowed}, got {function!r}")
     if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
         raise TypeError(f"{name} must be a plain function, got the coroutine function {function!r}")
     return function

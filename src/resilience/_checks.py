@@ -14,6 +14,9 @@ from typing import Any
 Seconds = float | timedelta
 """A duration: seconds as a number, or a `timedelta`."""
 
+_LIMITS = ("max_wait", "max_elapsed")
+"""Parameters by which `None` means no limit, wherever they stand: who writes infinity there means that."""
+
 
 def number(
     name: str, value: object, *, above: float | None = None, least: float | None = None, most: float | None = None
@@ -55,7 +58,7 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {value!r} ({type(value).__name__})")
     if not value:
-        raise ValueError(f"{name} must not be empty; leave it out for a policy without a name")
+        raise ValueError(f"{name} must not be empty, got {value!r}")
     return value
 
 
@@ -89,7 +92,8 @@ def _within(
     name: str, value: float, given: object, above: float | None, least: float | None, most: float | None
 ) -> float:
     if not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {given!r}; where no limit is meant, None says so")
+        endless = "; where no limit is meant, None says so" if name in _LIMITS else ""
+        raise ValueError(f"{name} must be a finite number, got {given!r}{endless}")
     if above is not None and value <= above:
         raise ValueError(f"{name} must be greater than {above:g}, got {given!r}")
     if least is not None and value < least:

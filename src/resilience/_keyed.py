@@ -170,7 +170,7 @@ class Keyed(Shared):
     def traits(self) -> Traits:
         """What a pipeline needs to know about this policy. What is made for a key, it cannot know."""
         by = f"each {self._key}" if isinstance(self._key, str) else "each key"
-        return Traits(Role.CUSTOM, f"keyed: a policy for {by}, up to {self.ring.most:,} of them")
+        return Traits(Role.CUSTOM, f"keyed: a policy for {by}, up to {self.ring.most:,} of them", opaque=True)
 
     @property
     def calm(self) -> bool:

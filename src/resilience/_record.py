@@ -56,9 +56,9 @@ class record:
     One line of JSON for each call: when it began, the pipeline's name, how long it took, how it ended, and the same of
     each attempt. No argument, no result, no text of an exception is written.
 
-    It goes on with a file that is there. State is per process, and so is a recording: a forked child writes to a
-    file of its own, `traffic.PID.jsonl`. Use it as a context manager, or make it once and forget it: the rest is
-    written when the process ends.
+    It goes on with a file that is there, and begins another where that is deleted or moved away. State is per process,
+    and so is a recording: a forked child writes to a file of its own, `traffic.PID.jsonl`. Use it as a context manager,
+    or make it once and forget it: the rest is written when the process ends.
 
     Args:
         path: The file. Its folder must be there.

@@ -1,7 +1,8 @@
 """The file of a recording: lines of JSON, written in batches, read back one by one.
 
 Lines wait in memory; whichever call finds enough of them writes them, and the others do not wait for it. Nothing that
-goes wrong with the file reaches a call: lines are dropped, and counted.
+goes wrong with the file reaches a call: lines are dropped, and counted. Before it writes, it looks whether the file is
+still the one at its path, and else begins another: somebody has deleted it, or moved it away to rotate it.
 
 A file may hold several runs, each begun by a header: a process goes on where the one before has stopped, if need be in
 the middle of a line. All times are of the wall clock, so no line depends on another.
@@ -20,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from ._clock import clock
-from ._core.replay import VERSION, Call, Header, Line, Turn
+from ._core.replay import VERSION, Attempt, Call, Header, Line, Turn
 from ._core.windows import peek
 from ._events import report
 
@@ -32,6 +33,14 @@ _AGE = 1.0
 
 _MOST_WAITING = 50_000
 """Lines in memory, while the disk is slow; further ones are dropped."""
+
+_LATEST = 1e11
+"""Seconds since 1970, in the year 5138: what is later is no time, and far from the last one that a date can tell."""
+
+_LONGEST = 1e9
+"""Seconds, 31 years: what takes longer took no such time."""
+
+_OUTCOMES = frozenset({"success", "fallback", "error", "timeout", "rejected", "cancelled"})
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
@@ -141,6 +150,8 @@ class TrafficFile:
     def _write(self, lines: list[Line]) -> int:
         """Write lines; how many of them, the first ones, have found room."""
         encoded = [_encode(line) + b"\n" for line in lines]
+        if self._file is not None and not _is_at(self._path, self._file):
+            self._let_go()
         file = self._file
         if file is None:
             file = self._file = os.open(self._path, _FLAGS, 0o666)
@@ -174,19 +185,27 @@ class TrafficFile:
             report(problem, "traffic is lost, as long as %s cannot be written", self._path)
 
 
+def _is_at(path: Path, file: int) -> bool:
+    """Whether what is open is what has this path now."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except OSError:
+        return False  # what is wrong with the path is told when it is opened
+
+
 class NoRecording(ValueError):  # noqa: N818 - named by what was found, as our refusals are
     """A file is no recording, or one of a later version; the text says which."""
 
 
-def read(path: Path) -> tuple[list[Call], list[Turn], int]:
+def read(path: Path) -> tuple[list[Call], list[Turn], list[int]]:
     """Read a recording.
 
     Args:
         path: The file.
 
     Returns:
-        The calls, the turns of circuit breakers, and how many lines could not be read: the last one of a process that
-        was killed, say.
+        The calls, the turns of circuit breakers, and which lines are damaged, by number, from 1: the last one of a
+        process that was killed, say.
 
     Raises:
         OSError: The file cannot be read.
@@ -194,35 +213,55 @@ def read(path: Path) -> tuple[list[Call], list[Turn], int]:
     """
     calls: list[Call] = []
     turns: list[Turn] = []
-    unreadable = 0
+    damaged: list[int] = []
     with path.open("rb") as file:
-        for line in _lines(file, path):
+        for number, line in _lines(file, path):
             if isinstance(line, Call):
                 calls.append(line)
             elif isinstance(line, Turn):
                 turns.append(line)
-            else:
-                unreadable += line is None
-    return calls, turns, unreadable
+            elif line is None:
+                damaged.append(number)
+    return calls, turns, damaged
 
 
-def _lines(file: Iterator[bytes], path: Path) -> Iterator[Line | None]:
+def _lines(file: Iterator[bytes], path: Path) -> Iterator[tuple[int, Line | None]]:
+    """The lines that are not empty, with their numbers; `None` for a damaged one."""
     headed = False
-    for text in file:
+    for number, text in enumerate(file, 1):
         if not text.strip():
             continue
-        try:
-            line: Line | None = _decode(text)
-        except ValueError:  # msgspec's errors are, and so is UTF-8's
-            line = None
+        line = _read(text)
         if isinstance(line, Header) and line.version > VERSION:
             raise NoRecording(f"{path} is a recording of version {line.version}; this library reads up to {VERSION}")
         if not headed and not isinstance(line, Header):
             raise NoRecording(f"{path} is no recording: its first line is no header of one")
         headed = True
-        yield line
+        yield number, line
     if not headed:
         raise NoRecording(f"{path} is empty: nothing was recorded")
+
+
+def _read(text: bytes) -> Line | None:
+    try:
+        line = _decode(text)
+    except ValueError:  # msgspec's errors are, and so is UTF-8's
+        return None
+    return line if _makes_sense(line) else None
+
+
+def _makes_sense(line: Line) -> bool:
+    """Whether what can be read can also have been."""
+    if isinstance(line, Header):
+        return True
+    if isinstance(line, Turn):
+        return 0.0 <= line.at <= _LATEST
+    attempts = all(_has_been(one, one.outcome in _OUTCOMES or one.outcome == "running") for one in line.attempts)
+    return attempts and _has_been(line, line.outcome in _OUTCOMES)
+
+
+def _has_been(one: Call | Attempt, known: bool) -> bool:
+    return known and 0.0 <= one.at <= _LATEST and 0.0 <= one.took <= _LONGEST
 
 
 _encode = msgspec.json.Encoder().encode

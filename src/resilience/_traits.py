@@ -42,6 +42,7 @@ class Traits:
         raises: The errors it adds of its own.
         handles: The errors it acts upon; `None` if it asks about none.
         lease: How long the outcome of a probe counts for something, in seconds; `inf` if it makes no probes.
+        opaque: Whether nothing more is known of it before a call: it does what is made only then, for a key.
     """
 
     role: Role
@@ -53,6 +54,7 @@ class Traits:
     raises: tuple[type[ResilienceError], ...] = ()
     handles: Matcher | None = None
     lease: float = inf
+    opaque: bool = False
 
     @property
     def repeats(self) -> bool:

@@ -152,7 +152,7 @@ def _backtest(kits: _Commands) -> None:
     parser.add_argument("traffic", metavar="TRAFFIC", help="the file that resilience.record has written")
     parser.add_argument("pipeline", metavar="MODULE:NAME", help="the changed pipeline, or any policy")
     parser.add_argument("--policy", metavar="NAME", help="whose traffic, if that of several was recorded")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seeds jitter and lots; default: 0")
+    parser.add_argument("--seed", metavar="N", type=_seed, default=0, help="seeds jitter and lots; default: 0")
     parser.add_argument("--json", action="store_true", help="write JSON, for programs")
 
 
@@ -196,6 +196,12 @@ def _seconds(text: str) -> float:
 def _whole(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of sagas: give a whole number, at least 1")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a whole number, at least 0")
     return int(text)
 
 

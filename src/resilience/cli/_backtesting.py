@@ -2,7 +2,7 @@
 
 import importlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +25,7 @@ _FEW = 0.5
 """The share of a column's calls from which on a capital letter tells of them."""
 
 _MOST_TOLD = 8
-"""Openings that are told one by one."""
+"""Openings, and damaged lines, that are told one by one."""
 
 _LEGEND = "+ all went well   f some failed   F most failed   r some were refused   R most were refused"
 
@@ -44,21 +44,38 @@ def run(path: str, target: str, output: Output, *, policy: str | None, seed: int
         The exit code.
     """
     pipeline = _pipeline(target)
+    if Path(path).is_dir():
+        raise UsageError(f"{path} is a folder; give the file that resilience.record has written")
     try:
-        calls, turns, unreadable = read(Path(path))
+        calls, turns, damaged = read(Path(path))
         name = _chosen(path, calls, policy)
         mine = [call for call in calls if call.policy == name]
         found = backtest(mine, [turn for turn in turns if turn.policy == name], pipeline, seed=seed)
     except (OSError, NoRecording, NoReplay) as error:
         raise UsageError(str(error)) from error
-    if unreadable:
-        found.notes.append(f"{counted(unreadable, 'line')} of the recording could not be read")
+    if damaged:
+        found.notes.append(_left_out(damaged))
     if output.as_json:
         output.document(_document(found, name, target))
     else:
-        for line in _report(found, name, target):
+        for line in [*_report(found, name, target)]:  # all of it, or nothing
             output.line(line)
     return 0
+
+
+def _left_out(damaged: Sequence[int]) -> str:
+    one = len(damaged) == 1
+    return (
+        f"{counted(len(damaged), 'line')} of the recording {'is' if one else 'are'} damaged, and "
+        f"{'was' if one else 'were'} left out: {'line' if one else 'lines'} {_few(map(str, damaged))}"
+    )
+
+
+def _few(them: Iterable[str]) -> str:
+    """The first of them, and how many more there are."""
+    said = [*them]
+    more = f", and {len(said) - _MOST_TOLD:,} more" if len(said) > _MOST_TOLD else ""
+    return ", ".join(said[:_MOST_TOLD]) + more
 
 
 def _chosen(path: str, calls: Sequence[Call], policy: str | None) -> str:
@@ -222,9 +239,7 @@ def _turns(found: Backtest) -> Iterator[str]:
     for side, turns in ("opened then", found.turns_before), ("would open", found.turns_after):
         opened = [turn for turn in turns if turn.state == "open"]
         for breaker in sorted({turn.breaker for turn in opened}):
-            moments = [moment(turn.at)[11:] for turn in opened if turn.breaker == breaker]
-            more = f", and {len(moments) - _MOST_TOLD:,} more" if len(moments) > _MOST_TOLD else ""
-            yield f"{side}: {breaker} at {', '.join(moments[:_MOST_TOLD])}{more}"
+            yield f"{side}: {breaker} at {_few(moment(turn.at)[11:] for turn in opened if turn.breaker == breaker)}"
         if not opened:
             yield f"{side}: no breaker"
 

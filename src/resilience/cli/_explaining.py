@@ -223,17 +223,19 @@ class _View:
     """What reaches one layer, or the function itself.
 
     Attributes:
-        calls: How often it is called at most, for one call from outside.
+        calls: How often it is called at most, for one call from outside; `None` if that is unknown.
         seconds: How much time a call of it has at most; `inf` if nothing bounds it.
         cut: Whether it is cut off then, and not only told.
+        unknown: Whether the layers inside may raise what nobody knows.
         handled: Errors of the layers inside that its `on=` names.
         asked: Those that a predicate decides about.
         passed: Those that it lets through.
     """
 
-    calls: float
+    calls: float | None
     seconds: float
     cut: bool
+    unknown: bool
     handled: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
@@ -247,9 +249,10 @@ def _views(traits: Sequence[Traits]) -> Iterator[_View]:
         limits = sorted((layer.seconds, not layer.cuts) for layer in around) or [(inf, True)]
         seconds, only_told = limits[0]
         yield _View(
-            most_calls(around),
+            None if any(layer.opaque for layer in around) else most_calls(around),
             seconds,
             not only_told,
+            any(layer.opaque for layer in inside),
             *(tuple(name for name, said in verdicts.items() if said is wanted) for wanted in (True, None, False)),
         )
 
@@ -282,11 +285,17 @@ def _told(one: Composition) -> Iterator[str]:
 
 def _often(view: _View) -> str:
     """How often it is called, and how long each time."""
-    often = "any number of times" if view.calls == inf else "once" if view.calls == 1 else f"up to {view.calls:g} times"
+    often = _times(view.calls)
     if view.seconds == inf:
         return often
     limit = f"within {view.seconds:g} s" if view.cut else f"told to end within {view.seconds:g} s"
-    return f"{often}, {'each ' if view.calls > 1 else ''}{limit}"
+    return f"{often}, {'' if view.calls == 1 else 'each '}{limit}"
+
+
+def _times(calls: float | None) -> str:
+    if calls is None:
+        return "an unknown number of times (it depends on the key's policy)"
+    return "any number of times" if calls == inf else "once" if calls == 1 else f"up to {calls:g} times"
 
 
 def _hears(layer: Traits, view: _View) -> Iterator[str]:
@@ -294,6 +303,8 @@ def _hears(layer: Traits, view: _View) -> Iterator[str]:
     for what, names in ((does, view.handled), ("asks about", view.asked), ("lets pass", view.passed)):
         if names:
             yield f"       {what} {', '.join(names)}"
+    if view.unknown:
+        yield "       what the key's policy raises is unknown"
 
 
 # For programs
@@ -308,7 +319,7 @@ def _document(one: Composition) -> dict[str, Any]:
         "name": one.name,
         "coroutine": one.coroutine,
         "layers": [
-            {"role": layer.role.name.lower(), "summary": layer.summary, **_figures(view)}
+            {"role": layer.role.name.lower(), "summary": layer.summary, "opaque": layer.opaque, **_figures(view)}
             for layer, view in zip(one.traits, views, strict=True)
         ],
         "function": _reached(innermost),
@@ -330,6 +341,6 @@ def _reached(view: _View) -> dict[str, Any]:
     return {"calls": _finite(view.calls), "seconds": _finite(view.seconds), "cut": view.cut}
 
 
-def _finite(figure: float) -> float | None:
+def _finite(figure: float | None) -> float | None:
     """JSON has no infinity."""
-    return figure if figure < inf else None
+    return None if figure == inf else figure
