@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
-from math import inf
+from math import inf, nan
 from typing import Any
 
 import anyio
@@ -14,6 +14,7 @@ from resilience import (
     Cache,
     CircuitBreaker,
     Hedge,
+    Keyed,
     Pipeline,
     RateLimiter,
     TimedOut,
@@ -482,6 +483,17 @@ def test_nobody_called_and_nothing_is_to_tell() -> None:
         (lambda: simulate(Service(1, 1), rate=1, seconds=inf), ValueError, "seconds must be a finite"),
         (lambda: simulate(Service(1, 1), 7, rate=1), TypeError, "policy must be a policy"),  # type: ignore[arg-type]
         (lambda: simulate(Service(1, 1), rate=1, at=[(1, 2)]), TypeError, "at must hold pairs"),  # type: ignore[list-item]
+        (lambda: simulate(Service(1, 1), rate=1, at=[3]), TypeError, "at must hold pairs of seconds"),  # type: ignore[list-item]
+        (lambda: simulate(Service(1, 1), rate=1, at=[(1,)]), TypeError, "at must hold pairs of seconds and"),  # type: ignore[list-item]
+        (lambda: simulate(Service(1, 1), rate=1, at=None), TypeError, "at must hold pairs of seconds and a function"),  # type: ignore[arg-type]
+        (lambda: simulate(Service(1, 1), rate=lambda _: "x"), TypeError, "what rate= returns for second 0 must be"),  # type: ignore[arg-type,return-value]
+        (lambda: simulate(Service(1, 1), rate=lambda _: nan), ValueError, "must be a finite number"),
+        (lambda: simulate(Service(1, 1), rate=lambda _: -1), ValueError, "must be at least 0"),
+        (
+            lambda: simulate(Service(1, 1), Keyed(lambda _: CircuitBreaker(), key="host"), rate=1),
+            ValueError,
+            "a simulated call has no arguments",
+        ),
     ],
 )
 def test_bad_input_is_refused(make: Callable[[], object], kind: type[Exception], words: str) -> None:

@@ -206,7 +206,7 @@ def _typed(value: Any) -> Hashable:
     if kind is frozenset:
         return kind, frozenset(map(_typed, value))
     if isinstance(value, tuple):  # one with names, and perhaps with an equality of its own
-        return kind, value, tuple(map(_typed, value))
+        return kind, cast("Hashable", value), tuple(map(_typed, cast("Any", value)))
     return kind, value
 
 

@@ -85,10 +85,7 @@ def simulate(
     many = _checks.whole("clients", clients)
     seed = _checks.whole("seed", seed, least=0)
     arrive = _arrivals(rate, _checks.seconds_or_none("think", think))
-    for moment, deed in (deeds := list(at)):
-        _checks.number("each moment of at", moment, least=0.0)
-        if not callable(deed):
-            raise TypeError(f"at must hold pairs of seconds and a function, got {deed!r}")
+    deeds = _deeds(at)
     make = _policies(policy)
     with _living_in(World(seed)) as world:
         ledger = Ledger(world, step)
@@ -101,6 +98,20 @@ def simulate(
         finally:
             del everybody
             world.end()
+
+
+Deed = tuple[float, Callable[[], object]]
+
+
+def _deeds(at: Iterable[Deed]) -> list[Deed]:
+    """What to do when."""
+    try:
+        pairs = [(moment, deed) for moment, deed in at]
+    except (TypeError, ValueError):  # not to be gone through, or no pairs
+        pairs = None
+    if pairs is None or not all(callable(deed) for _, deed in pairs):
+        raise TypeError(f"at must hold pairs of seconds and a function, as [(20.0, cache.clear)], got {at!r}")
+    return [(_checks.number("each moment of at", moment, least=0.0), deed) for moment, deed in pairs]
 
 
 Make = Callable[[int], Guard]
@@ -116,7 +127,13 @@ def _arrivals(rate: float | Callable[[float], float] | None, think: float | None
         )
     if think is not None:
         return lambda world, ledger, calls: _crowd(world, ledger, calls, think)
-    pace = rate if callable(rate) else _checks.number("rate", rate, above=0.0)
+    if not callable(rate):
+        steady = _checks.number("rate", rate, above=0.0)
+        return lambda world, ledger, calls: Arrivals(world, ledger, calls, steady)
+
+    def pace(second: float) -> float:
+        return _checks.number(f"what rate= returns for second {second:g}", rate(second), least=0.0)
+
     return lambda world, ledger, calls: Arrivals(world, ledger, calls, pace)
 
 
@@ -149,7 +166,11 @@ def _calls(service: Callable[[], Awaitable[Any]], make: Make, many: int, ledger:
     kept = [make(number) for number in range(many)]
     for one in kept:
         if id(one) not in guarded:
-            guarded[id(one)] = _written(acompose((Entrance(ledger), *_layers(one)), request), request)
+            try:
+                shell = acompose((Entrance(ledger), *_layers(one)), request)
+            except ValueError as error:
+                raise ValueError(f"a simulated call has no arguments, so nothing can ask for one: {error}") from error
+            guarded[id(one)] = _written(shell, request)
     return [guarded[id(one)] for one in kept]
 
 
