@@ -8,7 +8,6 @@ Where anyio's asyncio backend is not loaded, nobody has entered a scope.
 
 import asyncio
 import sys
-from collections.abc import Callable
 from typing import Any
 from weakref import ref
 
@@ -24,8 +23,8 @@ _modules = sys.modules
 def scope_of(task: asyncio.Task[Any]) -> Any:
     """The innermost anyio scope that a task is in, or `None`; `UNREADABLE` if this anyio cannot be asked."""
     try:
-        state = _state_of(ref(task))
-        return None if state is None else state.cancel_scope
+        state = _states and _states.get(ref(task))
+        return state.cancel_scope if state else None
     except (AttributeError, KeyError):
         return UNREADABLE
 
@@ -40,11 +39,15 @@ def is_shielded(task: asyncio.Task[Any], since: Any) -> bool:
     return False
 
 
-def _find_states(task: "ref[asyncio.Task[Any]]") -> Any:
-    """The state of a task, looked up for the first time: from now on the look goes straight to anyio's table."""
-    global _state_of
-    _state_of = _modules[BACKEND]._task_states.data.get
-    return _state_of(task)
+class _Unfound:
+    """In place of anyio's table of tasks until it is looked for: from then on a look goes straight to that."""
+
+    def get(self, task: "ref[asyncio.Task[Any]]") -> Any:
+        """See `dict.get`."""
+        global _states
+        _states = _modules[BACKEND]._task_states.data
+        return _states.get(task)
 
 
-_state_of: Callable[["ref[asyncio.Task[Any]]"], Any] = _find_states
+_states: Any = _Unfound()
+"""What anyio knows of tasks. It is empty in a program that uses asyncio's own means: then there is nothing to find."""

@@ -168,14 +168,17 @@ def test_a_shield_entered_inside_is_waited_for(
 
     if forced:  # an anyio that cannot be asked
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_anyio_scopes, "_state_of", _unreadable)
+            patch.setattr(_anyio_scopes, "_states", Unreadable())
             run()
     else:
         run()
 
 
-def _unreadable(_: object) -> None:
-    raise AttributeError("_task_states")
+class Unreadable:
+    """What another anyio may have in place of its table."""
+
+    def get(self, _: object) -> None:
+        raise AttributeError("_task_states")
 
 
 @pytest.mark.law(87)
