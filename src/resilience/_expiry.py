@@ -25,7 +25,7 @@ from typing import Any, Protocol, cast
 import anyio
 
 from ._ambient import Deadline, ambient, require_time, withdraw
-from ._anyio_scopes import BACKEND, UNREADABLE, is_shielded, scope_of
+from ._anyio_scopes import UNREADABLE, anyio_tasks, is_shielded, scope_of
 from ._clock import clock
 from ._events import CutOff, Overran, emit
 from ._waiters import current_task
@@ -39,7 +39,6 @@ _SHIELD_GLANCE = 0.01
 
 
 # What every call uses, bound once: Python makes a method anew for each `imported.method()`.
-_modules = sys.modules
 _current_task = asyncio.current_task
 _ambient_get, _ambient_set, _ambient_reset = ambient.get, ambient.set, ambient.reset
 
@@ -209,7 +208,7 @@ class Limits:
             task = None
         if task is None:
             return ScopeLimit(self._label, self._seconds, _trio_scope())
-        scope = scope_of(task) if BACKEND in _modules else None
+        scope = scope_of(task) if anyio_tasks.states else None
         if scope is UNREADABLE:
             return ScopeLimit(self._label, self._seconds, anyio.CancelScope())
         table, loop = self._recent, task.get_loop()

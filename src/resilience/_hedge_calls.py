@@ -15,7 +15,6 @@ last call. On trio a call is a race from its beginning: no cancel scope can be p
 """
 
 import asyncio
-import sys
 import weakref
 from collections.abc import Callable
 from contextvars import Context, copy_context
@@ -24,7 +23,7 @@ from itertools import takewhile
 from typing import Any, Protocol, cast
 
 from ._ambient import ambient, require_time
-from ._anyio_scopes import BACKEND, scope_of
+from ._anyio_scopes import anyio_tasks, scope_of
 from ._budget import NoBudget, RetryBudget
 from ._clock import clock
 from ._races import Starter
@@ -35,7 +34,6 @@ _SAME = 1e-9
 """Seconds by which two moments may differ and be the same: a loop rings a timer that much early."""
 
 # What every call uses, bound once: Python makes a method anew for each `imported.method()`.
-_modules = sys.modules
 _running_loop, _current_task = asyncio.get_running_loop, asyncio.current_task
 _ambient_get = ambient.get
 
@@ -219,7 +217,7 @@ class Calls:
         call.began = now()
         call.live = live = table.live
         call.race = None
-        scope = scope_of(task) if BACKEND in _modules else None
+        scope = scope_of(task) if anyio_tasks.states else None
         live[call] = (fn, args, kwargs, task, task.cancelling(), scope, copy_context())
         if not table.armed:
             table.arm(loop, delay)

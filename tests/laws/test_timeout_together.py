@@ -168,7 +168,7 @@ def test_a_shield_entered_inside_is_waited_for(
 
     if forced:  # an anyio that cannot be asked
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_anyio_scopes, "_states", Unreadable())
+            patch.setattr(_anyio_scopes.anyio_tasks, "states", Unreadable())
             run()
     else:
         run()
