@@ -29,6 +29,9 @@ from .errors import Rejected
 _MARK = "__resilience_gave_up__"
 
 
+_UNNAMED = "the error is not one that on= names"
+
+
 class _Mark(int):
     """The number of a mark. It says nothing to another process, so it is not pickled with the exception."""
 
@@ -158,7 +161,7 @@ class Rounds:
         # The shell has asked about the first result already; a predicate is asked once about each.
         judged = failure is None and self.attempts == 1
         if not judged and not self._plan.concerns(failure, result):
-            self.reason = None if failure is None else "the error is not one that on= names"
+            self.reason = None if failure is None else _UNNAMED
             return None
         if failure is not None and not self._plan.again and marks.newer_on(failure, self._seen):
             self.reason = "an inner retry had given up on it"
@@ -263,7 +266,9 @@ class Rounds:
             return
         if not ours:
             return
-        reason = self.reason if refusal is None else f"{self.reason}; the last try was refused: {refusal}"
+        reason = self.reason
+        if refusal is not None:  # it is the refusal that is not named, and not the error that comes out
+            reason = f"{'' if reason == _UNNAMED else f'{reason}; '}the last try was refused: {refusal}"
         emit(GaveUp(self._plan.label, self.attempts, reason, failure))
         if failure is not None:
             if refusal is not None:

@@ -782,7 +782,18 @@ def test_the_refusal_that_ended_it_is_told_in_the_note(door: Door) -> None:
     with sandbox():
         outcome = outcome_of(door, retry(on=(Passing, Rejected)), work)
     assert outcome is work.made[0]
-    assert "the last try was refused: some bulkhead" in notes_of_ours(outcome)[0]
+    assert "; the last try was refused: some bulkhead" in notes_of_ours(outcome)[0]
+
+
+@pytest.mark.law(89)
+@pytest.mark.parametrize("door", FUNCTION_DOORS)
+def test_a_refusal_that_on_does_not_name_is_the_reason_and_the_error_that_comes_out_is_not(door: Door) -> None:
+    work = Script("passing", "refused")
+    with sandbox():
+        outcome = outcome_of(door, retry(on=Passing), work)
+    assert outcome is work.made[0]
+    (note,) = notes_of_ours(outcome)
+    assert "since the first failure: the last try was refused: some bulkhead" in note
 
 
 @pytest.mark.law(89)
