@@ -25,7 +25,7 @@ class Meter(Gcra[Waiter]):
 
     def __init__(self, flows: Iterable[Flow]) -> None:
         super().__init__(flows, clock.now())
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
 
     def seize(self, cost: float) -> float | None:
         """Take `cost` without waiting, if it conforms: the mark to give it back by, else `None`."""
