@@ -115,7 +115,9 @@ def test_the_first_success_wins_and_a_failure_decides_nothing(backend: str, plan
     if expected.winner is None:
         assert isinstance(found, ConnectionError)
         assert found.args == (1,)
-        assert len(getattr(found, "__notes__", ())) == expected.started - 1
+        notes = getattr(found, "__notes__", [])
+        assert len(notes) <= 1
+        assert "".join(notes).count("failed too") == expected.started - 1
     else:
         assert found == expected.winner
 
