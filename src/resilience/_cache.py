@@ -1,8 +1,8 @@
 """`Cache`: answer again what was answered a moment ago, and fetch once what many want.
 
 What tells calls apart is in `_keys`, the values are in a `_store`, who fetches and who waits is in `_fetching`; here
-are the options and the two shells. A call finds a fresh value, or a leader to follow, or has to lead itself; only then
-is the function called, once, and what it returns is kept for those who come later.
+are the options and the two shells. A call finds a fresh value, or a leader to follow, or has to lead: then the function
+is called, once, and what it returns is kept.
 
 How old a value is decides what it is good for::
 
@@ -121,7 +121,7 @@ class Cache(Shared):
                 f"maxsize={maxsize!r} has no effect with store=, which has a size of its own; leave it out"
             )
         self.shelf: Shelf = self._empty_shelf()
-        self._refresher = Refresher(self.label, self._keep)
+        self._refresher = Refresher(self.label)
         self._totals = _totals.Totals(*RESULTS)
         _totals.file(self, self._totals)
         _live.enrol(self)
@@ -278,40 +278,41 @@ class Cache(Shared):
 
     def _fetch(self, shelf: Shelf, key: Hashable, entry: Entry | None) -> "_Found":
         """Lead, or follow who does."""
-        flight, follower = shelf.board(key, ThreadWaiter)
-        if follower is not None:
-            try:
-                warn_if_blocking(self.label, "write 'await cache.acall(...)', or decorate a coroutine function")
-                with Waiting("cache.wait", self.label, _WAIT):
-                    while not shelf.ours(flight, follower):
-                        require_time(self.label)
-                        follower.wait(within_deadline(None))
-            except BaseException:
-                shelf.leave(flight, follower)
-                raise
-            if flight.landed:
-                return self._followed(flight, entry)
-        return self._led(shelf, flight, entry)
+        boarded = shelf.board(key, ThreadWaiter)
+        if isinstance(boarded, Lead):
+            return self._led(boarded, entry)
+        flight, follower = boarded
+        try:
+            warn_if_blocking(self.label, "write 'await cache.acall(...)', or decorate a coroutine function")
+            with Waiting("cache.wait", self.label, _WAIT):
+                while (lead := shelf.take_over(flight, follower)) is None and not flight.landed:
+                    require_time(self.label)
+                    follower.wait(within_deadline(None))
+        except BaseException:
+            shelf.leave(flight, follower)
+            raise
+        return self._followed(flight, entry) if lead is None else self._led(lead, entry)
 
     async def _afetch(self, shelf: Shelf, key: Hashable, entry: Entry | None) -> "_Found":
         """The async twin of `_fetch`."""
-        flight, follower = shelf.board(key, task_waiter)
-        if follower is not None:
-            try:
-                with Waiting("cache.wait", self.label, _WAIT):
-                    while not shelf.ours(flight, follower):
-                        require_time(self.label)
-                        await follower.wait(within_deadline(None))
-            except BaseException:
-                shelf.leave(flight, follower)
-                raise
-            if flight.landed:
-                return self._followed(flight, entry)
-        return self._led(shelf, flight, entry)
+        boarded = shelf.board(key, task_waiter)
+        if isinstance(boarded, Lead):
+            return self._led(boarded, entry)
+        flight, follower = boarded
+        try:
+            with Waiting("cache.wait", self.label, _WAIT):
+                while (lead := shelf.take_over(flight, follower)) is None and not flight.landed:
+                    require_time(self.label)
+                    await follower.wait(within_deadline(None))
+        except BaseException:
+            shelf.leave(flight, follower)
+            raise
+        return self._followed(flight, entry) if lead is None else self._led(lead, entry)
 
-    def _led(self, shelf: Shelf, flight: Flight[Waiter], entry: Entry | None) -> "_Found":
+    def _led(self, lead: Lead, entry: Entry | None) -> Lead:
         self._totals.add("miss")
-        return Lead(shelf, flight, self._keep, self._spare(entry))
+        lead.start(self._spare(entry))
+        return lead
 
     def _followed(self, flight: Flight[Waiter], entry: Entry | None) -> Entry:
         """What the leader has brought; where that is an error, the old value, if it is good enough."""
@@ -346,7 +347,7 @@ class Cache(Shared):
             raise TypeError(f"{self!r} has an asynchronous store; write 'await cache.a{verb}(...)'")
 
     def _empty_shelf(self) -> Shelf:
-        return Shelf(MemoryStore(self._maxsize) if self._store is None else self._store, self.label)
+        return Shelf(MemoryStore(self._maxsize) if self._store is None else self._store, self.label, self._keep)
 
     def _shelve(self) -> Callable[[], None]:
         put_totals_back, shelved = self._totals.shelve(), self.shelf

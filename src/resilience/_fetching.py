@@ -2,12 +2,17 @@
 
 All that is mutable in a cache is in one `Shelf`, read once per call, so that what a call brings goes to where it was
 missed, even if a fork or a sandbox has put another shelf in its stead meanwhile.
+
+A fetch that nobody would end would hold up all who follow it, for good. So a flight refers to its `Lead` weakly, and
+one that is lost without a word has given up: to an interrupt between two of our lines, with a task that was cancelled
+before it began.
 """
 
 import copy
 import inspect
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from contextlib import suppress
 from contextvars import Token, copy_context
@@ -30,6 +35,7 @@ class Shelf:
     Args:
         store: Where the values are.
         label: The name of the cache.
+        keep: For how many seconds a value is of use.
 
     Attributes:
         store: As given.
@@ -37,13 +43,14 @@ class Shelf:
         tasks: What is being fetched in the background of an asyncio loop.
     """
 
-    __slots__ = ("_flights", "_label", "_lock", "slow", "store", "tasks")
+    __slots__ = ("_flights", "_keep", "_label", "_lock", "slow", "store", "tasks")
 
-    def __init__(self, store: Store | AsyncStore, label: str) -> None:
+    def __init__(self, store: Store | AsyncStore, label: str, keep: float) -> None:
         self.store: Store | AsyncStore = store
         self.slow: bool = inspect.iscoroutinefunction(store.get)
         self.tasks: set[Any] = set()
         self._label = label
+        self._keep = keep
         self._flights: Flights[Waiter] = Flights()
         self._lock = threading.RLock()
 
@@ -98,32 +105,30 @@ class Shelf:
         with self._lock:
             self._flights.forget_all()
 
-    def board(self, key: Hashable, waiter: Callable[[], W]) -> tuple[Flight[Waiter], W | None]:
-        """Fetch, or follow who does: then as the waiter that is returned too."""
+    def board(self, key: Hashable, waiter: Callable[[], W]) -> "Lead | tuple[Flight[Waiter], W]":
+        """Fetch, or follow who does, as the waiter that is returned too."""
         with self._lock:
             flight = self._flights.find(key)
             if flight is None:
-                return self._flights.begin(key), None
+                return self._begin(key)
             if flight in fetches.get():  # a function that calls itself: it would wait for itself
-                return Flight(key), None
+                return Lead(self, Flight(key))
             follower = waiter()
             flight.followers.append(follower)
             return flight, follower
 
-    def begin(self, key: Hashable) -> Flight[Waiter] | None:
+    def begin(self, key: Hashable) -> "Lead | None":
         """Fetch, unless somebody does."""
         with self._lock:
-            return self._flights.begin(key) if self._flights.find(key) is None else None
+            return self._begin(key) if self._flights.find(key) is None else None
 
-    def ours(self, flight: Flight[Waiter], follower: Waiter) -> bool:
-        """Whether a follower may go on: it is over, or the follower leads now."""
+    def take_over(self, flight: Flight[Waiter], follower: Waiter) -> "Lead | None":
+        """Fetch, for one that follows, if nobody does any more."""
         with self._lock:
-            if flight.landed:
-                return True
-            leads = self._flights.leads(flight)
-            if leads:
-                flight.followers.remove(follower)
-            return leads
+            if flight.leader is not None or flight.landed:
+                return None
+            flight.followers.remove(follower)
+            return Lead(self, flight)
 
     def leave(self, flight: Flight[Waiter], follower: Waiter) -> None:
         """Follow no more."""
@@ -141,6 +146,20 @@ class Shelf:
         with self._lock:
             followers = self._flights.give_up(flight)
         _wake(followers)
+
+    def keep(self, flight: Flight[Waiter], value: object) -> None:
+        """Have the store keep what was fetched."""
+        if flight.current:
+            self.ask("put", flight.key, value, self._keep)
+            if not flight.current:  # forgotten while it was put, so perhaps put after it was dropped
+                self.ask("drop", flight.key)
+
+    async def akeep(self, flight: Flight[Waiter], value: object) -> None:
+        """The async twin of `keep`, for either kind of store."""
+        if flight.current:
+            await self.aask("put", flight.key, value, self._keep)
+            if not flight.current:  # see `keep`
+                await self.aask("drop", flight.key)
 
     def send_off(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run work in the background of the running event loop, in a copy of this context."""
@@ -160,18 +179,38 @@ class Shelf:
         if isinstance(self.store, MemoryStore):
             self.store.disown()
 
+    def _begin(self, key: Hashable) -> "Lead":
+        """Called under the lock."""
+        lead = Lead(self, Flight(key))
+        self._flights.begin(lead.flight)
+        return lead
+
 
 class Lead:
-    """Leave to fetch. Say how it ended, once; it ends in the context in which it was given."""
+    """Leave to fetch. Start, and say how it ended, in one context.
 
-    __slots__ = ("_keep", "_key", "_shelf", "_token", "flight", "stale")
+    Args:
+        shelf: For which cache.
+        flight: What is fetched.
 
-    def __init__(self, shelf: Shelf, flight: Flight[Waiter], keep: float, stale: Entry | None = None) -> None:
-        self.flight = flight
-        self.stale = stale
+    Attributes:
+        flight: As given.
+        stale: What will do if there is nothing newer.
+    """
+
+    __slots__ = ("__weakref__", "_shelf", "_token", "flight", "stale")
+
+    def __init__(self, shelf: Shelf, flight: Flight[Waiter]) -> None:
+        self.flight: Flight[Waiter] = flight
+        self.stale: Entry | None = None
         self._shelf = shelf
-        self._keep = keep
-        self._token: Token[tuple[Fetch, ...]] = fetches.set((*fetches.get(), flight))
+        self._token: Token[tuple[Fetch, ...]] | None = None
+        flight.leader = weakref.ref(self, lambda _: shelf.give_up(flight))
+
+    def start(self, stale: Entry | None = None) -> None:
+        """What runs from now on is the fetch."""
+        self.stale = stale
+        self._token = fetches.set((*fetches.get(), self.flight))
 
     def arrived(self, value: object) -> None:
         """It succeeded."""
@@ -179,12 +218,9 @@ class Lead:
             return
         self._withdraw()
         try:
-            if self.flight.current:
-                self._shelf.ask("put", self.flight.key, value, self._keep)
-                if not self.flight.current:  # forgotten while it was put, so perhaps put after it was dropped
-                    self._shelf.ask("drop", self.flight.key)
+            self._shelf.keep(self.flight, value)
         finally:
-            self._shelf.land(self.flight, value)
+            self._land(value)
 
     async def aarrived(self, value: object) -> None:
         """The async twin of `arrived`, for either kind of store."""
@@ -192,17 +228,14 @@ class Lead:
             return
         self._withdraw()
         try:
-            if self.flight.current:
-                await self._shelf.aask("put", self.flight.key, value, self._keep)
-                if not self.flight.current:  # forgotten while it was put, so perhaps put after it was dropped
-                    await self._shelf.aask("drop", self.flight.key)
+            await self._shelf.akeep(self.flight, value)
         finally:
-            self._shelf.land(self.flight, value)
+            self._land(value)
 
     def failed(self, error: Exception) -> None:
         """It failed, for all who follow."""
         self._withdraw()
-        self._shelf.land(self.flight, None, error)
+        self._land(None, error)
 
     def gone(self) -> None:
         """It has no outcome: it was cancelled, or what it returned is for one caller only."""
@@ -222,9 +255,18 @@ class Lead:
             self.gone()
         return lasts
 
+    def _land(self, value: object, error: Exception | None = None) -> None:
+        try:
+            self._shelf.land(self.flight, value, error)
+        except BaseException:  # an interrupt: whom it has not told goes on
+            self._shelf.give_up(self.flight)
+            raise
+
     def _withdraw(self) -> None:
-        with suppress(ValueError):  # a coroutine may be closed in another context, where there is nothing to take back
-            fetches.reset(self._token)
+        token, self._token = self._token, None
+        if token is not None:
+            with suppress(ValueError):  # a coroutine may be closed in another context, with nothing to take back
+                fetches.reset(token)
 
 
 def outcome(flight: Flight[Waiter]) -> Entry:

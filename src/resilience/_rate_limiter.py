@@ -1,18 +1,16 @@
 """`RateLimiter`: so many calls (or tokens, or bytes) per second, and not more.
 
 The thinking is in `_core.gcra`, the lock in `_rate_meter`, the waiting in `_waiters`; here are the options, the errors
-and the two shells.
+and the two shells. This module must not know what is called, and holds no lock meanwhile.
 
 All that is mutable is in one `Meter`, read once per call, so that what a call gives back goes to the meter it was taken
 from, even if a fork or a sandbox has put another in its stead meanwhile.
-
-This module must not know what is called, and holds no lock meanwhile.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import floor, inf
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, cast
 
 from . import _checks, _live, _totals
 from ._ambient import ambient, require_time
@@ -20,6 +18,7 @@ from ._clock import clock
 from ._core.gcra import TICK, Place, Stage
 from ._events import refused
 from ._lease import Guard, Lease
+from ._locks import let_go
 from ._metrics import ERROR_TYPE, OUTCOME, POLICY_NAME, Instrument, Reading, declare
 from ._policy import Shared
 from ._rate import Rate, function_of, rates_of
@@ -29,8 +28,6 @@ from ._telemetry import Waiting
 from ._traits import Role, Traits
 from ._waiters import ThreadWaiter, Waiter, task_waiter, warn_if_blocking
 from .errors import OutOfTime, RateLimited, Rejected
-
-W = TypeVar("W", bound=Waiter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +112,8 @@ class RateLimiter(Shared):
         def call(*args: Any, **kwargs: Any) -> Any:
             meter = limiter.meter
             lock = meter.lock
-            lock.acquire()  # not `with`, which takes twice as long
             try:
+                lock.acquire()  # not `with`: see `_locks`
                 now = clock.now()  # inside the lock: who comes second must not bring the earlier time
                 gauge = meter.door
                 left = gauge.spent - (now - gauge.since) * gauge.speed
@@ -126,8 +123,10 @@ class RateLimiter(Shared):
                     gauge.spent = spent
                     gauge.since = now
                     meter.total += cost
-            finally:
-                lock.release()
+            except BaseException:
+                let_go(lock)
+                raise
+            lock.release()
             if not free:
                 take(meter, cost)
             result = fn(*args, **kwargs)
@@ -144,8 +143,8 @@ class RateLimiter(Shared):
         async def call(*args: Any, **kwargs: Any) -> Any:
             meter = limiter.meter
             lock = meter.lock
-            lock.acquire()  # not `with`, which takes twice as long
             try:
+                lock.acquire()  # not `with`: see `_locks`
                 now = clock.now()  # inside the lock: who comes second must not bring the earlier time
                 gauge = meter.door
                 left = gauge.spent - (now - gauge.since) * gauge.speed
@@ -155,8 +154,10 @@ class RateLimiter(Shared):
                     gauge.spent = spent
                     gauge.since = now
                     meter.total += cost
-            finally:
-                lock.release()
+            except BaseException:
+                let_go(lock)
+                raise
+            lock.release()
             if not free:
                 await take(meter, cost)
             result = await fn(*args, **kwargs)
@@ -273,8 +274,11 @@ class RateLimiter(Shared):
             raise
 
     def _wait(self, meter: Meter, cost: float) -> float:
-        waiter, place = self._queue(meter, ThreadWaiter, cost)
+        ends, waiter = self._patience(meter, cost), ThreadWaiter()
+        place = Place[Waiter](waiter, cost, ends)
         try:
+            if not meter.enter(place):
+                self._refuse(meter, cost)
             warn_if_blocking(self.label, "write 'await limiter.acall(...)' or 'async with limiter.guard():'")
             with Waiting("rate_limiter.wait", self.label, _WAIT):
                 while (nap := self._nap(meter, place)) is not None:
@@ -285,8 +289,11 @@ class RateLimiter(Shared):
         return place.mark
 
     async def _await(self, meter: Meter, cost: float) -> float:
-        waiter, place = self._queue(meter, task_waiter, cost)
+        ends, waiter = self._patience(meter, cost), task_waiter()
+        place = Place[Waiter](waiter, cost, ends)
         try:
+            if not meter.enter(place):
+                self._refuse(meter, cost)
             with Waiting("rate_limiter.wait", self.label, _WAIT):
                 while (nap := self._nap(meter, place)) is not None:
                     await waiter.wait(None if nap == inf else nap)
@@ -295,18 +302,13 @@ class RateLimiter(Shared):
             raise
         return place.mark
 
-    def _queue(self, meter: Meter, make: Callable[[], W], cost: float) -> tuple[W, Place[Waiter]]:
-        """A place in the queue. Refuses where waiting is not allowed, or leads to nothing in time."""
+    def _patience(self, meter: Meter, cost: float) -> float:
+        """The last moment at which its turn may come: before the deadline, for at it there is no time left.
+
+        Refuses where waiting is not allowed at all.
+        """
         if not self._max_wait:
             self._refuse(meter, cost)
-        waiter = make()
-        place = meter.enter(waiter, cost, self._patience())
-        if place is None:
-            self._refuse(meter, cost)
-        return waiter, place
-
-    def _patience(self) -> float:
-        """The last moment at which its turn may come: before the deadline, for at it there is no time left."""
         deadline = ambient.get()
         ends = clock.now() + self._max_wait
         return ends if deadline is None else min(ends, deadline.expires - 2 * TICK)
@@ -321,8 +323,7 @@ class RateLimiter(Shared):
         return nap
 
     def _refuse(self, meter: Meter, cost: float) -> NoReturn:
-        seconds = meter.seconds(cost)
-        deadline = ambient.get()
+        seconds, deadline = meter.seconds(cost), ambient.get()
         if seconds == inf:
             refusal: Rejected = RateLimited(
                 self.label, None, f"a cost of {cost:g} is above the burst of {self._law}: it can never pass; split it"

@@ -32,12 +32,12 @@ class Meter(Gcra[Waiter]):
         with self.lock:
             return self.take(cost, clock.now())
 
-    def enter(self, waiter: Waiter, cost: float, ends: float) -> Place[Waiter] | None:
-        """Queue, if that leads to anything before `ends`."""
+    def enter(self, place: Place[Waiter]) -> bool:
+        """Queue, if that leads to anything in time."""
         with self.lock:
-            place = self.join(waiter, cost, ends, clock.now())
+            entered = self.join(place, clock.now())
         self._wake(place)
-        return place
+        return entered
 
     def has(self, place: Place[Waiter]) -> float | None:
         """See whether one who waits may go on (or has to give up): `None`; else how many seconds to sleep first."""

@@ -11,10 +11,8 @@ from functools import partial
 from typing import Any
 
 from ._ambient import ambient
-from ._core.flights import Flight
 from ._events import RefreshFailed, emit
 from ._fetching import Lead, Shelf
-from ._waiters import Waiter
 from ._workers import Workers
 
 _MOST = 8
@@ -26,35 +24,38 @@ class Refresher:
 
     Args:
         label: The name of the cache.
-        keep: For how many seconds a value is of use.
     """
 
-    __slots__ = ("_keep", "_label", "_workers")
+    __slots__ = ("_label", "_workers")
 
-    def __init__(self, label: str, keep: float) -> None:
+    def __init__(self, label: str) -> None:
         self._label = label
-        self._keep = keep
         self._workers: Workers | None = None
 
     def in_thread(self, shelf: Shelf, key: Hashable, fetch: Callable[[], Any]) -> None:
         """Fetch in a worker thread; unless somebody is at it, or too many are at other things."""
-        flight = shelf.begin(key)
-        if flight is None:
+        lead = shelf.begin(key)
+        if lead is None:
             return
         if self._workers is None:
             self._workers = Workers(self._label, _MOST)
         context = copy_context()
-        if self._workers.start(lambda: context.run(self._fetch, shelf, flight, fetch)) is None:
-            shelf.give_up(flight)
+        try:
+            begun = self._workers.start(lambda: context.run(self._fetch, lead, fetch))
+        except RuntimeError as error:  # the system has no thread left for us
+            self._in_vain(lead, error)
+        else:
+            if begun is None:
+                lead.gone()
 
     def in_task(self, shelf: Shelf, key: Hashable, fetch: Callable[[], Awaitable[Any]]) -> None:
         """Fetch in a task of the running loop; unless somebody is at it."""
-        flight = shelf.begin(key)
-        if flight is not None:
-            shelf.send_off(partial(self._afetch, shelf, flight, fetch))
+        lead = shelf.begin(key)
+        if lead is not None:
+            shelf.send_off(partial(self._afetch, lead, fetch))
 
-    def _fetch(self, shelf: Shelf, flight: Flight[Waiter], fetch: Callable[[], Any]) -> None:
-        lead = self._lead(shelf, flight)
+    def _fetch(self, lead: Lead, fetch: Callable[[], Any]) -> None:
+        self._start(lead)
         try:
             result = fetch()
         except Exception as error:  # noqa: BLE001 - nobody waits for it who could be told otherwise
@@ -65,8 +66,8 @@ class Refresher:
         else:
             lead.arrived(result)
 
-    async def _afetch(self, shelf: Shelf, flight: Flight[Waiter], fetch: Callable[[], Awaitable[Any]]) -> None:
-        lead = self._lead(shelf, flight)
+    async def _afetch(self, lead: Lead, fetch: Callable[[], Awaitable[Any]]) -> None:
+        self._start(lead)
         try:
             result = await fetch()
         except Exception as error:  # noqa: BLE001 - see above
@@ -77,9 +78,9 @@ class Refresher:
         else:
             await lead.aarrived(result)
 
-    def _lead(self, shelf: Shelf, flight: Flight[Waiter]) -> Lead:
+    def _start(self, lead: Lead) -> None:
         ambient.set(None)
-        return Lead(shelf, flight, self._keep)
+        lead.start()
 
     def _in_vain(self, lead: Lead, error: Exception) -> None:
         lead.failed(error)

@@ -11,6 +11,7 @@ from math import inf
 from typing import Any, Protocol, Self, runtime_checkable
 
 from ._clock import clock
+from ._locks import let_go
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +101,16 @@ class MemoryStore:
     def get(self, key: Hashable, /) -> Entry | None:
         """See `Store.get`."""
         entries, lock = self._entries, self._lock
-        lock.acquire()  # not `with`, which takes twice as long
         try:
+            lock.acquire()  # not `with`: see `_locks`
             entry = entries.get(key)
             if entry is not None:
                 entries.move_to_end(key)
-            return entry
-        finally:
-            lock.release()
+        except BaseException:
+            let_go(lock)
+            raise
+        lock.release()
+        return entry
 
     def put(self, key: Hashable, value: Any, seconds: float, /) -> None:
         """See `Store.put`."""

@@ -1,5 +1,6 @@
 """The laws of the cache: one fetch for all, keys that never mix, a store that breaks nothing."""
 
+import asyncio
 import gc
 import threading
 import weakref
@@ -968,6 +969,55 @@ def test_a_refresh_that_dies_with_its_event_loop_is_tried_again(backend: str) ->
         assert anyio.run(scene, 0, backend=backend) == 1
         assert len(cache.shelf) == 0
         assert [anyio.run(scene, 2, backend=backend) for _ in range(2)] == [1, 3]
+
+
+@pytest.mark.law(62)
+def test_a_refresh_whose_task_is_cancelled_before_it_begins_is_tried_again() -> None:
+    cache, calls = Cache(10, stale_while_revalidate=20), list[int]()
+
+    @cache
+    async def fetch() -> int:
+        calls.append(1)
+        return len(calls)
+
+    async def leave_in_a_hurry() -> int:
+        found = await fetch()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        return found
+
+    with sandbox() as time:
+        asyncio.run(leave_in_a_hurry())
+        time.advance(11)
+        assert asyncio.run(leave_in_a_hurry()) == 1
+        assert (len(calls), len(cache.shelf)) == (1, 0)
+        time.advance(20)  # too old to answer at once: whoever asks now would have followed the refresh for ever
+        assert asyncio.run(leave_in_a_hurry()) == 2
+
+
+@pytest.mark.law(62)
+def test_a_refresh_that_gets_no_thread_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    cache, calls, events = Cache(10, stale_while_revalidate=20), list[int](), list[Any]()
+
+    @cache
+    def fetch() -> int:
+        calls.append(1)
+        return len(calls)
+
+    with sandbox() as time, listen(events.append):
+        fetch()
+        time.advance(11)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            assert fetch() == 1
+        assert (len(calls), len(cache.shelf)) == (1, 0)
+        assert [str(event.error) for event in events if isinstance(event, RefreshFailed)] == ["can't start new thread"]
+        fetch()
+        until(lambda: len(calls) == 2 and len(cache.shelf) == 0)
+        assert fetch() == 2
 
 
 def test_a_refresh_in_a_thread_that_fails_is_told_and_tried_again() -> None:

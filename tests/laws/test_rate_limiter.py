@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from resilience import Rate, RateLimiter
 from resilience._clock import clock
+from resilience._core.gcra import Place
 from resilience._lease import Lease
-from resilience._waiters import ThreadWaiter
+from resilience._waiters import ThreadWaiter, Waiter
 from resilience.errors import RateLimited
 from resilience.testing import VirtualClock, sandbox
 from tests.crowd import nothing
@@ -313,7 +314,7 @@ def test_only_the_monotonic_clock_counts(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_forked_child_has_what_was_left_and_nobody_waits() -> None:
     limiter = RateLimiter(Rate(3, per=1e6))
     limiter.call(nothing)
-    limiter.meter.enter(ThreadWaiter(), 3.0, inf)
+    assert limiter.meter.enter(Place[Waiter](ThreadWaiter(), 3.0, inf))
     with limiter.meter.lock:  # as another thread of the parent may hold it
         limiter._after_fork()
     assert limiter.stats.waiting == 0

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import anyio
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from resilience import Rate, RateLimiter
 from resilience._ambient import Deadline, ambient
 from resilience._clock import clock
-from resilience._waiters import ThreadWaiter
+from resilience._core.gcra import Place
+from resilience._waiters import ThreadWaiter, Waiter
 from resilience.errors import OutOfTime, RateLimited, Rejected
 from resilience.testing import sandbox
 from tests.crowd import beside, nothing, until
@@ -156,7 +158,8 @@ def test_a_newcomer_takes_nothing_while_somebody_waits_and_may_again_when_nobody
     limiter = RateLimiter(1, burst=3, max_wait=2.5)
     with sandbox():
         limiter.admit(2)
-        _, place = limiter._queue(limiter.meter, ThreadWaiter, 3.0)
+        place = Place[Waiter](ThreadWaiter(), 3.0, ends=inf)
+        assert limiter.meter.enter(place)
         with pytest.raises(RateLimited, match="max_wait"):  # one permit is there, but its turn would come in 3 s
             door(limiter, nothing)
         limiter.meter.give_up(place)

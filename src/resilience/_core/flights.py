@@ -27,7 +27,7 @@ class Flight(Generic[W]):
 
     Attributes:
         key: What is fetched.
-        led: Whether somebody is at it.
+        leader: Who is at it, if anybody is.
         landed: Whether it is over.
         value: What was fetched, once it has `landed` well.
         error: What it failed with, if it did.
@@ -35,11 +35,11 @@ class Flight(Generic[W]):
         current: Whether what it brings is still worth keeping: false once the key was forgotten.
     """
 
-    __slots__ = ("current", "error", "followers", "key", "landed", "led", "value")
+    __slots__ = ("current", "error", "followers", "key", "landed", "leader", "value")
 
     def __init__(self, key: Hashable) -> None:
         self.key: Hashable = key
-        self.led: bool = True
+        self.leader: object = None
         self.landed: bool = False
         self.value: object = None
         self.error: Exception | None = None
@@ -67,33 +67,26 @@ class Flights(Generic[W]):
         """What is under way for a key, if anything is."""
         return self._air.get(key)
 
-    def begin(self, key: Hashable) -> Flight[W]:
+    def begin(self, flight: Flight[W]) -> None:
         """Fetch what nobody is fetching."""
-        flight = self._air[key] = Flight[W](key)
-        return flight
-
-    def leads(self, flight: Flight[W]) -> bool:
-        """Take over a flight that nobody leads; false if somebody does."""
-        if flight.led:
-            return False
-        flight.led = True
-        return True
+        self._air[flight.key] = flight
 
     def land(self, flight: Flight[W], value: object, error: Exception | None) -> list[W]:
         """It is over. Who is to be woken."""
-        flight.landed, flight.value, flight.error = True, value, error
-        return self._off(flight)
+        followers = self._off(flight)
+        flight.value, flight.error, flight.leader, flight.landed = value, error, None, True
+        return followers
 
     def give_up(self, flight: Flight[W]) -> list[W]:
-        """The leader is gone, without an outcome. Who is to be woken, so that one of them leads on."""
-        flight.led = False
+        """The leader is gone. Who is to be woken, so that one of them leads on."""
+        flight.leader = None
         return flight.followers.copy() or self._off(flight)
 
     def leave(self, flight: Flight[W], follower: W) -> None:
         """One waits no more."""
         if follower in flight.followers:
             flight.followers.remove(follower)
-        if not flight.followers and not flight.led:
+        if not flight.followers and flight.leader is None:
             self._off(flight)
 
     def forget(self, key: Hashable) -> None:
@@ -110,5 +103,4 @@ class Flights(Generic[W]):
     def _off(self, flight: Flight[W]) -> list[W]:
         if self._air.get(flight.key) is flight:
             del self._air[flight.key]
-        followers, flight.followers = flight.followers, []
-        return followers
+        return flight.followers.copy()

@@ -104,7 +104,7 @@ class Place(Generic[W]):
         waiter: Whose it is.
         cost: What it will take.
         ends: The last moment at which that may be.
-        turn: Its number in the order of arrival.
+        turn: Its number in the order of arrival, once it has arrived.
         stage: What became of it.
         mark: Once taken, the `total` at that moment.
         called: When it came to stand first.
@@ -113,7 +113,7 @@ class Place(Generic[W]):
     waiter: W
     cost: float
     ends: float
-    turn: int
+    turn: int = -1
     stage: Stage = Stage.WAITS
     mark: float = 0.0
     called: float = inf
@@ -176,16 +176,16 @@ class Gcra(Generic[W]):
             seconds = nextafter(seconds, inf)
         return seconds
 
-    def join(self, waiter: W, cost: float, ends: float, now: float) -> Place[W] | None:
-        """Queue at the end, if that leads to anything before `ends`."""
+    def join(self, place: Place[W], now: float) -> bool:
+        """Queue at the end, if that leads to anything before it `ends`."""
         self._pass_over(now)
-        if self._never(cost) or self.due(cost) > ends + TICK:
-            return None
-        place = Place(waiter, cost, ends, next(self._turns))
+        if self._never(place.cost) or self.due(place.cost) > place.ends + TICK:
+            return False
+        place.turn = next(self._turns)
         if not self.mixed:
-            self._homes.add(id(waiter.home))
+            self._homes.add(id(place.waiter.home))
         self._enqueue(place)
-        return place
+        return True
 
     def look(self, place: Place[W], now: float) -> float:
         """Take what it waits for if it is its turn and due. The moment to look again at, unless it is decided."""
