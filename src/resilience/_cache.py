@@ -179,17 +179,10 @@ class Cache(Shared):
     def traits(self) -> Traits:
         """What a pipeline needs to know about this policy."""
         where = f"of up to {self._maxsize:,}" if self._store is None else f"in {type(self._store).__name__}"
-        stale = [
-            text
-            for text, seconds in (
-                (f", {self._while:g} s longer while it fetches anew", self._while),
-                (f", {self._if_error:g} s longer if there is no newer", self._if_error),
-            )
-            if seconds
-        ]
-        return Traits(
-            Role.CACHE, f"cache: values {where} answer for {self._ttl:g} s{''.join(stale)}", raises=(OutOfTime,)
-        )
+        stale = f", {self._while:g} s longer while it fetches anew" if self._while else ""
+        if self._if_error:
+            stale += f", {self._if_error:g} s longer if there is no newer"
+        return Traits(Role.CACHE, f"cache: values {where} answer for {self._ttl:g} s{stale}", raises=(OutOfTime,))
 
     @property
     def stats(self) -> CacheStats:
