@@ -190,6 +190,27 @@ def test_a_strategy_sees_the_whole_state_of_the_call() -> None:
     assert seen == [(number, idle, idle, (1,), {"two": 2}) for number, idle in ((1, 0.0), (2, 2.0), (3, 4.0))]
 
 
+def test_a_strategy_sees_an_exception_that_counts_as_nothing() -> None:
+    class Empty(Passing):
+        def __len__(self) -> int:
+            return 0
+
+    seen: list[Any] = []
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        assert state.outcome is not None
+        seen.append((state.outcome, state.outcome.attempt_number, state.outcome.failed))
+        assert state.outcome is seen[-1][0]
+        return 1.0
+
+    def work() -> None:
+        raise Empty
+
+    with sandbox():
+        outcome_of(call, retry(on=Passing, wait=wait), work)
+    assert [(number, failed) for _, number, failed in seen] == [(1, True), (2, True), (3, True)]
+
+
 def test_a_strategy_sees_an_unwanted_result() -> None:
     def wait(state: tenacity.RetryCallState) -> float:
         assert state.outcome is not None

@@ -292,6 +292,11 @@ def emit(event: Event) -> None:
             report(error, "the listener %r raised while told of %r", listener, event)
 
 
+def heard() -> bool:
+    """Whether anybody listens. To be asked before an event is made that is in no log, where calls are many."""
+    return bool(_listeners)
+
+
 def report(error: Exception, text: str, *args: object) -> None:
     """Log what somebody else's code has raised that we called to tell it something. Never raises."""
     _safely(partial(logger.error, exc_info=error), text, *args)
@@ -309,7 +314,7 @@ def _safely(log: Callable[..., object], *args: object) -> None:
 def refused(policy: str, error: BaseException) -> None:
     """Count and tell a refusal. While nobody listens it costs little: under overload, refusing must stay cheap."""
     _metrics.rejections.add((policy, _metrics.type_name(type(error))))
-    if _listeners:
+    if heard():
         emit(Refused(policy, error))
 
 

@@ -127,8 +127,7 @@ class retry(Recipe):
         self._plan = _rounds.Plan(
             label=self.label,
             matches=Matcher("on", on, required=on_result is None),
-            wait=_strategies.wait_from(wait),
-            stop=_strategies.stop_from(stop, most, elapsed),
+            strategies=_strategies.strategies_from(wait, stop, most, elapsed),
             max_wait=math.inf if max_wait is None else _checks.seconds("max_wait", max_wait, zero=True),
             unwanted=None if on_result is None else _checks.takes_one("on_result", on_result),
             retry_after=_asked_wait if retry_after is None else _checks.takes_one("retry_after", retry_after),

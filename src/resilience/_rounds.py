@@ -13,18 +13,21 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from ._ambient import ambient, require_time, seconds_left
 from ._budget import NoBudget, RetryBudget
 from ._clock import clock
 from ._core.outcomes import leaves, peek
 from ._core.retry_after import LONGEST
-from ._events import GaveUp, Recovered, Retrying, emit
+from ._events import GaveUp, Recovered, Retrying, emit, heard
 from ._matching import Matcher
 from ._raising import annotate, follow, reraise
-from ._strategies import CallState, Stop, Wait
+from ._strategies import CallState
 from .errors import Rejected
+
+if TYPE_CHECKING:
+    from tenacity import Retrying as Strategies
 
 _MARK = "__resilience_gave_up__"
 
@@ -71,13 +74,16 @@ class _Marks:
                 cast("Any", leaf).__dict__[_MARK] = number
 
     def newer_on(self, error: BaseException, number: int) -> bool:
-        return any(_mark_on(one) > number for one in _same_failure(error))
+        return self.made > number and any(_mark_on(one) > number for one in _same_failure(error))
 
 
 def _same_failure(error: BaseException) -> Iterator[object]:
     """The leaves of an error, what each was raised `from`, and so on."""
-    seen = set[int]()
-    waiting = leaves(error)
+    seen, waiting = set[int](), leaves(error)
+    alone = len(waiting) == 1 and waiting[0] is error
+    if alone and peek(error, "__cause__") is None:  # as nearly always
+        yield error
+        return
     while waiting:
         one = waiting.pop()
         if one is not None and id(one) not in seen:
@@ -102,8 +108,7 @@ class Plan:
 
     label: str
     matches: Matcher
-    wait: Wait
-    stop: Stop
+    strategies: "Strategies"
     max_wait: float
     unwanted: Callable[[Any], Any] | None
     retry_after: Callable[[Any], float | None]
@@ -142,7 +147,7 @@ class Rounds:
         self._plan = plan
         self._seen = seen
         self._since = "the first failure" if started is None else "the start"
-        self._state = CallState(plan.wait, plan.stop, clock.now() if started is None else started, fn, args, kwargs)
+        self._state = CallState(plan.strategies, clock.now() if started is None else started, fn, args, kwargs)
         self._failure: Exception | None = None
         self._result: object = None
         self._own: tuple[Exception | None, object] | None = None  # the latest outcome that is no refusal
@@ -224,7 +229,7 @@ class Rounds:
     def _wait(self) -> float:
         """Seconds until the next attempt, or a reason not to make it."""
         plan, state = self._plan, self._state
-        wait = plan.wait(state)
+        wait: object = plan.strategies.wait(state)
         asked = plan.retry_after(self._result if self._failure is None else self._failure)
         if not _is_wait(wait) or not (asked is None or _is_wait(asked)):
             self.reason = f"wait= answered {_show(wait)}, retry_after= {_show(asked)}, which is no wait"
@@ -243,13 +248,14 @@ class Rounds:
     def _afford(self, wait: float) -> bool:
         plan, state = self._plan, self._state
         state.upcoming_sleep = wait
-        if plan.stop(state):
+        if plan.strategies.stop(state):
             self.reason = "no more are allowed"
         elif not plan.budget.take():
             self.reason = f"the retry budget is spent ({plan.budget!r})"
         else:
             state.idle_for += wait
-            emit(Retrying(plan.label, self.attempts, wait, self._failure))
+            if heard():
+                emit(Retrying(plan.label, self.attempts, wait, self._failure))
             return True
         return False
 
@@ -259,9 +265,9 @@ class Rounds:
 
     def _tell(self, failure: Exception | None, refusal: Rejected | None) -> None:
         """One event and one note at the end of what was retried, or could not be."""
-        ours = self.attempts > 1 or self._state.outcome is not None
+        ours = self.attempts > 1 or self._state.outcome_timestamp is not None
         if self.reason is None:
-            if ours:
+            if ours and heard():
                 emit(Recovered(self._plan.label, self.attempts))
             return
         if not ours:
@@ -269,7 +275,8 @@ class Rounds:
         reason = self.reason
         if refusal is not None:  # it is the refusal that is not named, and not the error that comes out
             reason = f"{'' if reason == _UNNAMED else f'{reason}; '}the last try was refused: {refusal}"
-        emit(GaveUp(self._plan.label, self.attempts, reason, failure))
+        if heard():
+            emit(GaveUp(self._plan.label, self.attempts, reason, failure))
         if failure is not None:
             if refusal is not None:
                 marks.leave_on(failure)

@@ -7,7 +7,7 @@ since a first attempt that succeeds should cost nothing.
 from collections.abc import Callable
 from typing import Any, cast
 
-from tenacity import RetryCallState, Retrying
+from tenacity import Future, RetryCallState, Retrying
 from tenacity.stop import stop_after_attempt, stop_any, stop_before_delay, stop_never
 from tenacity.wait import wait_base, wait_fixed
 
@@ -39,6 +39,11 @@ class wait_full_jitter(wait_base):
         return full_jitter(retry_state.attempt_number, clock.random(), self.initial, self.most)
 
 
+def strategies_from(wait: object, stop: object, attempts: int | None, max_elapsed: float | None) -> Retrying:
+    """The strategies of a retry, the way they come with the state of a call: as its `retry_object`."""
+    return Retrying(wait=cast("Any", wait_from(wait)), stop=stop_from(stop, attempts, max_elapsed))
+
+
 def wait_from(wait: object) -> Wait:
     """`wait=`: seconds, a tenacity strategy, a function of the retry state, or `None` for the default."""
     if wait is None:
@@ -59,14 +64,28 @@ def stop_from(stop: object, attempts: int | None, max_elapsed: float | None) -> 
 class CallState(RetryCallState):
     """One call that failed, as tenacity sees it, its times set from the library's clock."""
 
-    def __init__(self, wait: Wait, stop: Stop, started: float, fn: Any, args: Any, kwargs: Any) -> None:
-        super().__init__(Retrying(wait=cast("Any", wait), stop=stop), fn, args, kwargs)
+    _future: Future | None
+    _ended: tuple[BaseException | None, object] | None
+
+    def __init__(self, strategies: Retrying, started: float, fn: Any, args: Any, kwargs: Any) -> None:
+        super().__init__(strategies, fn, args, kwargs)
         self.start_time = started
+
+    @property
+    def outcome(self) -> Future | None:
+        """How the latest attempt ended, as a future: made for a strategy that asks, and few do."""
+        if self._future is None and self._ended is not None:
+            failure, result = self._ended
+            self._future = Future.construct(
+                self.attempt_number, result if failure is None else failure, failure is not None
+            )
+        return self._future
+
+    @outcome.setter
+    def outcome(self, outcome: Future | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] - as read
+        self._future, self._ended = outcome, None
 
     def note(self, failure: BaseException | None, result: object) -> None:
         """Take in how the latest attempt ended."""
-        if failure is None:
-            self.set_result(result)
-        else:
-            self.set_exception((type(failure), failure, failure.__traceback__))
+        self._future, self._ended = None, (failure, result)
         self.outcome_timestamp = clock.now()

@@ -17,6 +17,8 @@ def peek(holder: object, name: str) -> object:
 
 def leaves(outcome: object) -> list[object]:
     """The outcome itself, or the exceptions that a group of exceptions, however nested, holds."""
+    if not isinstance(outcome, BaseExceptionGroup):
+        return [outcome]
     found: list[object] = []
     waiting: list[object] = [outcome]
     while waiting:

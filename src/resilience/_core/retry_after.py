@@ -38,8 +38,8 @@ def retry_after_of(outcome: object, wall_now: float) -> float | None:
         Seconds, from 0.0 (what is negative or past) to `LONGEST`; `None` where nothing readable is said.
     """
     try:
-        waits = [_wish(leaf, wall_now) for leaf in leaves(outcome)]
-        return max((wait for wait in waits if wait is not None), default=None)
+        waits = [wait for leaf in leaves(outcome) if (wait := _wish(leaf, wall_now)) is not None]
+        return max(waits, default=None)
     except Exception:  # noqa: BLE001 - the outcome's own code ran (headers may be anything), and it may raise anything
         return None
 
@@ -54,6 +54,8 @@ def _wish(outcome: object, wall_now: float) -> float | None:
 
 
 def _seconds(value: object) -> float | None:
+    if value is None:  # nearly always
+        return None
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -64,6 +66,8 @@ def _seconds(value: object) -> float | None:
 
 
 def _header(headers: object, wall_now: float) -> float | None:
+    if headers is None:  # nearly always
+        return None
     asked = _field(headers, "retry-after")
     if not isinstance(asked, str):
         return _seconds(asked)
