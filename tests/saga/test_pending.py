@@ -8,11 +8,14 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 import trio
 
 from resilience._clock import clock, elsewhere
 from resilience.errors import JournalUnavailable
+from resilience.saga._function import function_of
+from resilience.saga._limits import alimited
 from resilience.saga._pending import Pending, settle_all, settled
 from resilience.testing import VirtualClock, sandbox
 from resilience.testing._standstill import Standstill
@@ -392,3 +395,25 @@ def test_it_leaps_for_an_answer_that_comes_by_the_clock(backend: str) -> None:
 
         anyio.run(main, backend=backend)
         assert time.elapsed == 3.0
+
+
+def test_a_plain_step_whose_task_is_closed_before_its_thread_begins_leaves_no_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late = list[Callable[[], Any]]()
+
+    async def queue(work: Callable[[], Any]) -> None:
+        late.append(work)
+        await asyncio.sleep(0)
+
+    class Dull:
+        def step(self) -> int:
+            return 1
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", queue)
+    call = alimited(function_of(Dull.step, "step"), lambda: 1)
+    call.send(None)
+    call.close()
+    assert not elsewhere
+    assert late.pop()() == 1
+    assert not elsewhere

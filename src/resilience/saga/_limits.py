@@ -29,17 +29,22 @@ async def alimited(function: Function, call: Callable[[], Any]) -> Any:
     """
     if function.is_async:
         return await (call() if function.within is None else _limit(function.label, function.within).acall(call))
-    waiting = object()
+    waiting, gone = object(), False
 
     def work() -> Any:
         elsewhere[waiting] = threading.get_ident()
-        return limited(function, call)
+        try:
+            return limited(function, call)
+        finally:
+            if gone:
+                elsewhere.pop(waiting, None)
 
     elsewhere[waiting] = None
     try:
         return await anyio.to_thread.run_sync(work)
     finally:
-        del elsewhere[waiting]
+        gone = True  # a coroutine may be closed before its thread has begun
+        elsewhere.pop(waiting, None)
 
 
 @cache
