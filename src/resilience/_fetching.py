@@ -4,8 +4,8 @@ All that is mutable in a cache is in one `Shelf`, read once per call, so that wh
 missed, even if a fork or a sandbox has put another shelf in its stead meanwhile.
 
 A fetch that nobody would end would hold up all who follow it, for good. So a flight refers to its `Lead` weakly, and
-one that is lost without a word has given up: to an interrupt between two of our lines, with a task that was cancelled
-before it began.
+one that is lost without a word (to an interrupt between two of our lines, with a task that was cancelled before it
+began) has given up once it is collected.
 """
 
 import copy

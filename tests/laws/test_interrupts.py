@@ -1,5 +1,6 @@
 """A signal handler may raise at any call. Whatever it interrupts inside of us, no lock stays taken."""
 
+import asyncio
 import gc
 import sys
 import threading
@@ -51,7 +52,8 @@ POLICIES: dict[str, Callable[[], Any]] = {
 }
 
 THREADED = {"hedge", "timeout"}
-"""Those that have the function run in another thread: virtual time would not wait for that. Nothing takes long here."""
+"""Those that have a plain function run in another thread: virtual time would not wait for that. On an event loop they
+have timers, and what is raised in one of these ends the loop."""
 
 
 class Interrupt:
@@ -120,6 +122,29 @@ def test_an_interrupt_leaves_no_lock_taken(policy: str, *, fails: bool) -> None:
             if not interrupted(fn, at):
                 break
             assert elsewhere(fn), f"interrupted at call {at}, it holds up another thread"
+    assert at > 0
+
+
+@pytest.mark.law(68)
+@pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
+@pytest.mark.parametrize("policy", [name for name in POLICIES if name not in THREADED])
+def test_nor_does_one_on_an_event_loop(policy: str, *, fails: bool) -> None:
+    async def work() -> None:
+        if fails:
+            raise KeyError
+
+    async def main() -> None:
+        with suppress(KeyError):
+            await fn()
+
+    for at in count():
+        with sandbox():
+            fn = POLICIES[policy]()(work)
+            asyncio.run(main())
+            if not interrupted(lambda: asyncio.run(main()), at):
+                break
+            gc.collect()  # a task that was interrupted refers to itself, by its exception
+            assert elsewhere(lambda: asyncio.run(main())), f"interrupted at call {at}, it holds up another thread"
     assert at > 0
 
 
