@@ -83,6 +83,7 @@ class CallState(RetryCallState):
 
     @outcome.setter
     def outcome(self, outcome: Future | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] - as read
+        """As tenacity does between two attempts."""
         self._future, self._ended = outcome, None
 
     def note(self, failure: BaseException | None, result: object) -> None:
